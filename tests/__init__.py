@@ -1,0 +1,1 @@
+"""The tests of edgegw; ``make test`` runs them all."""
