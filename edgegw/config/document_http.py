@@ -1,0 +1,88 @@
+"""Limits, HTTP and forwarding in the native document: defaults at its top, and listeners' own."""
+from __future__ import annotations
+
+from typing import Final
+
+from edgegw.config.addresses import parse_network
+from edgegw.config.document_terms import COUNT, setting
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Size, Text
+from edgegw.config.shapes import Field, ListOf, OrWord, Record
+from edgegw.model import ConnectionLimits, Forwarding, HTTPSettings, UnderscoreAction
+
+__all__ = ["FORWARDING", "HTTP", "LIMITS"]
+
+_PSEUDONYM: Final = Text(
+    "a pseudonym", r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+", "write a token of RFC 9110: letters, digits, hyphens, dots"
+)
+
+_limits = ConnectionLimits()
+LIMITS: Final = Record(
+    (
+        setting(_limits, "max_connections", COUNT, "Connections at a time."),
+        setting(_limits, "max_connections_per_peer", COUNT, "Connections at a time from one client address."),
+        setting(_limits, "max_handshakes", COUNT, "TLS handshakes at a time."),
+        setting(_limits, "handshake_timeout", Duration(), "From accepting a connection to the end of its handshake."),
+    ),
+    name="limits",
+    description="What clients may hold of a listener.",
+)
+
+_http = HTTPSettings()
+HTTP: Final = Record(
+    (
+        setting(
+            _http, "max_head_size", Size(1024, 16 * 1024**2), "Request line and headers; past it 431.", "max_head_bytes"
+        ),
+        setting(_http, "max_headers", Integer(1, 10_000), "Header lines of a request; past it 431."),
+        setting(
+            _http, "max_uri_size", Size(64, 16 * 1024**2), "The target of a request; past it 414.", "max_uri_bytes"
+        ),
+        Field(
+            "max_body_size",
+            OrWord("unlimited", Size(0, 1024**5)),
+            "The body of a request; past it 413. Default: unlimited.",
+            attribute="max_body_bytes",
+        ),
+        setting(_http, "head_timeout", Duration(), "For a whole request head, from its first byte; past it 408."),
+        setting(_http, "body_idle_timeout", Duration(), "Without a byte of a request's body; past it 408."),
+        setting(_http, "keep_alive_timeout", Duration(), "Between requests; past it the connection closes."),
+        setting(_http, "write_timeout", Duration(), "Without the client taking anything of a response."),
+        Field(
+            "max_requests",
+            OrWord("unlimited", Integer(1, 1_000_000_000)),
+            "Requests on one connection. Default: unlimited.",
+            attribute="max_requests",
+        ),
+    ),
+    name="http",
+    description="Limits and time-outs of HTTP.",
+)
+
+_forwarding = Forwarding()
+FORWARDING: Final = Record(
+    (
+        setting(
+            _forwarding,
+            "trusted_proxies",
+            ListOf(
+                Parsed(
+                    "a network such as 10.0.0.0/8", parse_network, {"pattern": "^[0-9A-Fa-f.:]+(/[0-9]+)?$"}
+                ),
+                distinct=True,
+            ),
+            "Peers whose x-forwarded-*, x-request-id and identity headers that the listener does not set are believed.",
+        ),
+        Field(
+            "via",
+            OrWord("disabled", _PSEUDONYM),
+            "The pseudonym that the gateway puts into Via. Default: disabled.",
+            attribute="via",
+        ),
+        setting(
+            _forwarding, "underscores", Choice(UnderscoreAction), "What becomes of headers with _ in their names."
+        ),
+        setting(_forwarding, "preserve_host", Boolean(), "Send upstreams the client's Host and not their own."),
+    ),
+    name="forwarding",
+    description="What upstreams are told of the way a request came.",
+)

@@ -1,0 +1,138 @@
+"""TLS and client validation in the native document."""
+from __future__ import annotations
+
+from typing import Final
+
+from edgegw.config.document_terms import FILE, setting
+from edgegw.config.faults import Report
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Words
+from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
+from edgegw.config.suites import CIPHER_SUITES, parse_cipher_suite, parse_group, parse_signature_algorithm
+from edgegw.model import ClientValidation, TLSSettings, TLSVersion, ValidationMode
+
+__all__ = ["CLIENT_VALIDATION", "TLS", "VALIDATION_OR_NONE"]
+
+
+def _check_validation(section: Section, report: Report) -> None:
+    if section.get("mode") is ValidationMode.ALLOW_INSECURE_FALLBACK and section.get("required") is True:
+        report.fault(
+            section.at("required"),
+            "AllowInsecureFallback requires no certificate",
+            "leave required out, or use AllowValidOnly",
+        )
+
+
+_validation = ClientValidation(ValidationMode.ALLOW_VALID_ONLY, ())
+CLIENT_VALIDATION: Final = Record(
+    (
+        setting(
+            _validation,
+            "mode",
+            Choice(ValidationMode),
+            "AllowValidOnly refuses clients without a valid certificate; AllowInsecureFallback lets everyone in.",
+        ),
+        Field(
+            "ca_certificates",
+            ListOf(FILE, min_items=1, distinct=True),
+            "PEM files with the certificates that clients' chains end in, roots or intermediates.",
+            REQUIRED,
+            missing="list the CA files; without any, no certificate could be told from another",
+        ),
+        Field(
+            "required",
+            Boolean(),
+            "In AllowValidOnly: refuse clients that send no certificate. Default: true.",
+            attribute="required",
+        ),
+        setting(
+            _validation, "max_depth", Integer(1, 100), "Certificates above the client's own, the trust anchor counted."
+        ),
+    ),
+    name="client_validation",
+    description="Which client certificates come in.",
+    check=_check_validation,
+    rules={
+        "if": {"properties": {"mode": {"const": "AllowInsecureFallback"}}, "required": ["mode"]},
+        "then": {"properties": {"required": {"not": {"const": True}}}},
+    },
+)
+VALIDATION_OR_NONE: Final = OrWord("disabled", CLIENT_VALIDATION)
+
+_CERTIFICATE: Final = Record(
+    (
+        Field("certificate", FILE, "A PEM file: the certificate and its chain, the leaf first.", REQUIRED),
+        Field("private_key", FILE, "A PEM file: the unencrypted private key.", REQUIRED),
+    ),
+    name="certificate",
+)
+
+
+def _check_versions(section: Section, report: Report) -> None:
+    lowest = section.get("min_version", _tls.min_version)
+    highest = section.get("max_version", _tls.max_version)
+    if lowest.value > highest.value:
+        place = section.at("min_version" if "min_version" in section else "max_version")
+        report.fault(
+            place,
+            f"min_version {lowest.value} is higher than max_version {highest.value}",
+            f"let min_version be {highest.value} or lower",
+        )
+
+
+_tls = TLSSettings(())
+TLS: Final = Record(
+    (
+        Field("certificates", ListOf(_CERTIFICATE, 1, 1000), "What the listener shows, chosen by SNI.", REQUIRED),
+        setting(_tls, "min_version", Choice(TLSVersion), "The oldest version of TLS."),
+        setting(_tls, "max_version", Choice(TLSVersion), "The newest version of TLS."),
+        Field(
+            "cipher_suites",
+            ListOf(
+                Parsed("a cipher suite", parse_cipher_suite, {"enum": list(CIPHER_SUITES)}),
+                1,
+                distinct=True,
+            ),
+            "By preference, IANA's or OpenSSL's names; a version of which no suite is named keeps its own.",
+            (*_tls.tls13_ciphers, *_tls.tls12_ciphers),
+        ),
+        setting(
+            _tls,
+            "groups",
+            ListOf(Parsed("a group", parse_group, {"pattern": r"^[A-Za-z][A-Za-z0-9_+\-]*$"}), 1, distinct=True),
+            "Key exchange groups by preference.",
+        ),
+        Field(
+            "signature_algorithms",
+            ListOf(
+                Parsed(
+                    "a signature algorithm",
+                    parse_signature_algorithm,
+                    {"pattern": r"^[A-Za-z][A-Za-z0-9_+\-]*$"},
+                ),
+                1,
+                distinct=True,
+            ),
+            "By preference. Default: OpenSSL's own.",
+            attribute="signature_algorithms",
+        ),
+        setting(
+            _tls,
+            "alpn",
+            ListOf(Words(("http/1.1",)), distinct=True),
+            "Application protocols by preference; an empty list answers no ALPN.",
+        ),
+        setting(_tls, "strict_sni", Boolean(), "Refuse handshakes for names that are on no certificate."),
+        setting(_tls, "session_tickets", Boolean(), "Let clients resume sessions."),
+        setting(
+            _tls, "session_lifetime", Duration(), "How long a session may be resumed; 7 days at most (RFC 8446 §4.6.1)."
+        ),
+        Field(
+            "client_validation",
+            VALIDATION_OR_NONE,
+            "Replaces what client_validation at the top says, for this listener.",
+        ),
+    ),
+    name="tls",
+    description="How a listener terminates TLS.",
+    check=_check_versions,
+)

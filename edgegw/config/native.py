@@ -1,0 +1,163 @@
+"""The native YAML configuration: a file → :class:`edgegw.model.Gateway`."""
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Iterator
+from collections.abc import Mapping as MappingABC
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from edgegw.config.certificates import CertificateFiles
+from edgegw.config.document import ADMIN, DOCUMENT, LOGGING
+from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
+from edgegw.config.faults import ConfigError, Fault, Report
+from edgegw.config.listeners import check_bindings, translate_listener, translate_validations
+from edgegw.config.nodes import Mapping, Node
+from edgegw.config.reader import read_file
+from edgegw.config.routes import translate_route, translate_upstream
+from edgegw.config.shapes import Item, Schema, Section
+from edgegw.config.tls import CheckTLS, TLSTranslation
+from edgegw.model import Admin, ConnectionLimits, Forwarding, Gateway, HTTPSettings, Listener, Logging
+
+__all__ = ["Loaded", "load", "schema", "schema_text"]
+
+
+@frozen
+class Loaded:
+    """A configuration that can be used.
+
+    :ivar warnings: in the order of the document.
+    """
+
+    gateway: Gateway
+    warnings: tuple[Fault, ...]
+
+
+def load(
+    path: str,
+    environ: MappingABC[str, str] | None = None,
+    *,
+    check_tls: CheckTLS | None = None,
+    now: datetime | None = None,
+) -> Loaded:
+    """Read a configuration and everything that it names.
+
+    :param path: of a YAML file; relative paths in it start from its directory.
+    :param environ: for ``${VAR}``; by default the process's.
+    :param check_tls: says which names in TLS settings the OpenSSL at hand does not have; it gives
+        ``(attribute of TLSSettings, name, problem)`` for each.  Without it they are not checked.
+    :param now: aware; certificates are judged by it.
+    :raises ConfigError: with every fault that was found, and the warnings.
+    """
+    report = Report(path)
+    with _no_garbage_collection():
+        root = read_file(path, os.environ if environ is None else environ, report)
+        if root is None:
+            # A document of comments alone is judged like an empty one.
+            root = Mapping("", 1, 1, {}, {})
+        gateway = _Translation(path, report, check_tls, now or datetime.now(UTC)).gateway(root)
+    if gateway is None or report.failed:
+        raise ConfigError(report.findings)
+    return Loaded(gateway, report.findings)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep the collector from looking through a growing document, which trebles the time for 10,000 routes."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def schema() -> Schema:
+    """Give the document's JSON Schema (draft 2020-12)."""
+    definitions: dict[str, Schema] = {}
+    body = DOCUMENT.schema(definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "edgegw configuration",
+        **body,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def schema_text() -> str:
+    """Give :func:`schema` as ``edgegw schema`` prints it."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+class _Translation:
+    """Makes one document into a gateway."""
+
+    def __init__(self, path: str, report: Report, check_tls: CheckTLS | None, now: datetime) -> None:
+        self._report = report
+        self._directory = Path(path).absolute().parent
+        self._tls = TLSTranslation(CertificateFiles(self._directory, now), report, check_tls)
+
+    def gateway(self, root: Node) -> Gateway | None:
+        """Give the gateway; worth something only if nothing was reported as a fault."""
+        document = DOCUMENT.read(root, self._report)
+        if not isinstance(document, Section):
+            return None
+        upstreams = [translate_upstream(item.value) for item in document.items("upstreams")]
+        listeners = self._listeners(document)
+        for key in ("listeners", "routes", "upstreams"):
+            self._check_names(document.items(key))
+        by_name = {listener.name: listener for _, listener in listeners}
+        names = {upstream.name for upstream in upstreams}
+        hostnames = {listener.hostname for _, listener in listeners}
+        routes = [
+            translate_route(item.value, by_name, hostnames, names, self._report) for item in document.items("routes")
+        ]
+        admin = self._admin(document)
+        check_bindings(listeners, admin, self._report)
+        return Gateway(
+            listeners=tuple(listener for _, listener in listeners),
+            routes=tuple(routes),
+            upstreams=tuple(upstreams),
+            admin=admin,
+            logging=LOGGING.settings(document.get("logging"), Logging()),
+            drain_timeout=document.get("drain_timeout", Gateway(()).drain_timeout),
+        )
+
+    def _listeners(self, document: Section) -> list[tuple[Section, Listener]]:
+        items = document.items("listeners")
+        validations = translate_validations(document.get("client_validation"), items, self._tls, self._report)
+        defaults = (
+            LIMITS.settings(document.get("limits"), ConnectionLimits()),
+            HTTP.settings(document.get("http"), HTTPSettings()),
+            FORWARDING.settings(document.get("forwarding"), Forwarding()),
+        )
+        return [
+            (
+                item.value,
+                translate_listener(item.value, defaults, validations, self._tls, self._directory, self._report),
+            )
+            for item in items
+        ]
+
+    @staticmethod
+    def _admin(document: Section) -> Admin | None:
+        if "admin" in document and document.get("admin") is None:
+            return None
+        return ADMIN.settings(document.get("admin"), Admin())
+
+    def _check_names(self, items: tuple[Item[Any], ...]) -> None:
+        first: dict[str, Section] = {}
+        for item in items:
+            section: Section = item.value
+            name = section.get("name")
+            if name is not None and first.setdefault(name, section) is not section:
+                line = first[name].at("name").line
+                problem = f"the name {name} is given to another in line {line}"
+                self._report.fault(section.at("name"), problem, "rename one")

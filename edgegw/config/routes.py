@@ -1,0 +1,89 @@
+"""Routes and upstreams, from the native document."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
+from edgegw.config.document import BACKEND, PATH, UPSTREAM
+from edgegw.config.faults import Report
+from edgegw.config.shapes import Item, Section, did_you_mean
+from edgegw.model import BackendRef, Listener, PathMatch, Route, RouteMatch, RouteRule, Upstream
+from edgegw.names import covers
+
+__all__ = ["translate_route", "translate_upstream"]
+
+
+def translate_upstream(section: Section) -> Upstream:
+    """Make an upstream."""
+    endpoints = tuple(item.value for item in section.items("endpoints"))
+    return UPSTREAM.settings(section, Upstream(section.get("name", ""), endpoints))
+
+
+def translate_route(
+    section: Section,
+    listeners: Mapping[str, Listener],
+    hostnames: AbstractSet[str | None],
+    upstreams: AbstractSet[str],
+    report: Report,
+) -> Route:
+    """Make a route, and find the listeners and upstreams that it names.
+
+    :param listeners: by name.
+    :param hostnames: of all listeners.
+    :param upstreams: the names of all.
+    """
+    attached = []
+    for item in section.items("listeners"):
+        if item.value in listeners:
+            attached.append(listeners[item.value])
+        else:
+            report.fault(item.node, f"there is no listener {item.value}", did_you_mean(item.value, list(listeners)))
+    route = Route(
+        name=section.get("name", ""),
+        hostnames=tuple(item.value for item in section.items("hostnames")),
+        listeners=tuple(item.value for item in section.items("listeners")),
+        rules=tuple(_rule(item.value, upstreams, report) for item in section.items("rules")),
+    )
+    if "listeners" in section:
+        hostnames = {listener.hostname for listener in attached}
+    _check_hostnames(section, hostnames, report)
+    return route
+
+
+def _rule(section: Section, upstreams: AbstractSet[str], report: Report) -> RouteRule:
+    backends = tuple(_backend(item, upstreams, report) for item in section.items("backends"))
+    if backends and not any(backend.weight for backend in backends):
+        report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
+    if "matches" not in section:
+        return RouteRule(backends=backends)
+    matches = tuple(
+        RouteMatch(PATH.settings(item.value.get("path"), PathMatch())) for item in section.items("matches")
+    )
+    return RouteRule(matches, backends)
+
+
+def _backend(item: Item[Section], upstreams: AbstractSet[str], report: Report) -> BackendRef:
+    section = item.value
+    name = section.get("upstream", "")
+    if "upstream" in section and name not in upstreams:
+        remedy = did_you_mean(name, sorted(upstreams)) or f"add {name} to upstreams"
+        report.fault(section.at("upstream"), f"there is no upstream {name}", remedy)
+    return BACKEND.settings(section, BackendRef(name))
+
+
+def _check_hostnames(section: Section, names: AbstractSet[str | None], report: Report) -> None:
+    """Warn of names that no listener of a route takes: no request would ever match."""
+    if None in names or not names:
+        return
+    for item in section.items("hostnames"):
+        if not any(_meet(item.value, name) for name in names if name is not None):
+            report.warn(
+                item.node,
+                f"no listener of the route takes {item.value}: it never matches",
+                f"use a name under {', '.join(sorted(filter(None, names))[:3])}",
+            )
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether some name is under both of two host names."""
+    return one == other or covers(one, other) or covers(other, one)

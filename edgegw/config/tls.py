@@ -1,0 +1,132 @@
+"""The TLS of listeners: certificates, versions, suites and client validation, from the native document."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceABC
+
+from attrs import evolve
+
+from edgegw.config.certificates import CertificateFiles, Finding, covered_by
+from edgegw.config.document_tls import CLIENT_VALIDATION, TLS
+from edgegw.config.faults import Place, Report, Severity, shown
+from edgegw.config.nodes import Sequence
+from edgegw.config.shapes import Item, Section
+from edgegw.config.suites import is_tls13
+from edgegw.model import ClientValidation, ServerCertificate, TLSSettings, TLSVersion, TrustAnchor, ValidationMode
+
+__all__ = ["CheckTLS", "TLSTranslation"]
+
+#: Says what this OpenSSL does not have: ``(attribute of TLSSettings, name, problem)`` for each.
+CheckTLS = Callable[[TLSSettings], SequenceABC[tuple[str, str, str]]]
+
+_KEYS = {"tls12_ciphers": "cipher_suites", "tls13_ciphers": "cipher_suites"}
+
+
+class TLSTranslation:
+    """Makes the model's TLS settings of sections that were read.
+
+    :param check_tls: asks OpenSSL; ``None`` leaves names of groups and the like unchecked.
+    """
+
+    def __init__(self, files: CertificateFiles, report: Report, check_tls: CheckTLS | None) -> None:
+        self._files = files
+        self._report = report
+        self._check_tls = check_tls
+
+    # --- client validation ---------------------------------------------------
+
+    def client_validation(self, section: Section | None) -> ClientValidation | None:
+        """Give the validation that a section describes; ``None`` for ``disabled``."""
+        if section is None:
+            return None
+        mode = section.get("mode", ValidationMode.ALLOW_VALID_ONLY)
+        anchors: dict[bytes, TrustAnchor] = {}
+        unusable = False
+        for item in section.items("ca_certificates"):
+            found, findings = self._files.bundle(item.value)
+            self._findings(findings, item.node, item.node)
+            unusable = unusable or not found
+            for anchor in found:
+                anchors.setdefault(anchor.pem, anchor)
+        if unusable and not anchors:
+            self._report.warn(
+                section.at("ca_certificates"),
+                "no CA certificate can be used: the listeners that this is for will refuse every connection",
+                "correct the files",
+            )
+        return CLIENT_VALIDATION.settings(section, ClientValidation(mode, tuple(anchors.values())))
+
+    # --- a listener ----------------------------------------------------------
+
+    def tls(self, section: Section, validation: ClientValidation | None, hostname: str | None) -> TLSSettings:
+        """Give a listener's TLS settings.
+
+        :param validation: what holds for its port, unless the section has its own.
+        :param hostname: of the listener, for what its certificates should cover.
+        """
+        certificates = [
+            certificate
+            for item in section.items("certificates")
+            if (certificate := self._certificate(item)) is not None
+        ]
+        if hostname is not None and certificates and not any(covered_by(hostname, each) for each in certificates):
+            self._report.warn(
+                section.at("certificates"),
+                f"no certificate has {hostname} in subjectAltName",
+                "issue one for it, or correct the listener's hostname",
+            )
+        if "client_validation" in section:
+            validation = self.client_validation(section.get("client_validation"))
+        settings = TLS.settings(section, TLSSettings(tuple(certificates), validation))
+        settings = self._with_suites(section, settings)
+        if self._check_tls is not None:
+            self._report_unknown(section, settings)
+        return settings
+
+    def _certificate(self, item: Item[Section]) -> ServerCertificate | None:
+        section = item.value
+        path, key = section.get("certificate"), section.get("private_key")
+        if path is None or key is None:
+            return None
+        certificate, findings = self._files.server(path, key)
+        self._findings(findings, section.at("certificate"), section.at("private_key"))
+        return certificate
+
+    def _findings(self, findings: SequenceABC[Finding], certificate: Place, key: Place) -> None:
+        for finding in findings:
+            tell = self._report.warn if finding.severity is Severity.WARNING else self._report.fault
+            tell(key if finding.of_key else certificate, finding.problem, finding.remedy)
+
+    def _with_suites(self, section: Section, settings: TLSSettings) -> TLSSettings:
+        names = [item.value for item in section.items("cipher_suites")]
+        tls13 = tuple(name for name in names if is_tls13(name))
+        tls12 = tuple(name for name in names if not is_tls13(name))
+        unreachable = None
+        if tls12 and not tls13 and settings.min_version is TLSVersion.TLS1_3:
+            unreachable = TLSVersion.TLS1_2
+        elif tls13 and not tls12 and settings.max_version is TLSVersion.TLS1_2:
+            unreachable = TLSVersion.TLS1_3
+        if unreachable is not None:
+            self._report.warn(
+                section.at("cipher_suites"),
+                f"only suites of TLS {unreachable.value} are named, which the listener does not speak",
+                "name suites of the versions from min_version to max_version",
+            )
+        return evolve(
+            settings,
+            tls12_ciphers=tls12 or settings.tls12_ciphers,
+            tls13_ciphers=tls13 or settings.tls13_ciphers,
+        )
+
+    def _report_unknown(self, section: Section, settings: TLSSettings) -> None:
+        assert self._check_tls is not None
+        for setting, name, problem in self._check_tls(settings):
+            key = _KEYS.get(setting, setting)
+            place: Place = section.at(key)
+            if isinstance(place, Sequence):
+                place = next((item.node for item in section.items(key) if item.value == name), place)
+            if key in section:
+                default, remedy = "", "use another" if name else ""
+            else:
+                default, remedy = f"the default {key}: ", f"give {key}"
+            self._report.fault(place, f"{default}{shown(name)} {problem}" if name else f"{default}{problem}", remedy)
