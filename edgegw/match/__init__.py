@@ -1,0 +1,1 @@
+"""Which listener and which route: pure tables."""
