@@ -1,0 +1,263 @@
+"""Every metric of one process, in Prometheus' words.
+
+:class:`Metrics` is the root: the data path gets its counters from it once, by configured names,
+and :attr:`Metrics.registry` yields all families at scrape time.  It is a registry of its own: an
+application that embeds the gateway keeps ``prometheus_client``'s global one for itself.
+
+Label values are names from the configuration or words from fixed lists.  Nothing that a client
+sends becomes one.  docs/metrics.rst explains every family.
+"""
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+
+import cryptography
+from OpenSSL import SSL
+from OpenSSL.version import __version__ as pyopenssl_version
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+from twisted.copyright import version as twisted_version
+
+import edgegw
+from edgegw.model import Gateway
+from edgegw.observe.counters import (
+    STATUS_CLASSES,
+    Histogram,
+    ListenerMetrics,
+    RequestMetrics,
+    UpstreamMetrics,
+)
+
+__all__ = ["ListenerMetrics", "Metrics", "RequestMetrics", "UpstreamMetrics", "versions"]
+
+#: Listener, route and upstream.
+RequestKey = tuple[str, str, str]
+#: ``server`` or ``trust_anchor``, the certificate's name, the listener's.
+ExpiryKey = tuple[str, str, str]
+Rows = Iterable[tuple[tuple[str, ...], float]]
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of the gateway and of what it stands on, by name."""
+    return {
+        "edgegw": edgegw.__version__,
+        "python": platform.python_version(),
+        "twisted": twisted_version,
+        "pyopenssl": pyopenssl_version,
+        "cryptography": cryptography.__version__,
+        "openssl": SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode("ascii", "replace"),
+    }
+
+
+class Metrics:
+    """The counters of one process; they live as long as it does, across reloads.
+
+    :ivar registry: yields every family when it is collected, on the reactor's thread.
+    :ivar generations_draining: configurations that were replaced and still have connections.
+    :ivar dropped_log_lines: asked at scrape time for the log lines that could not be written.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.generations_draining = 0
+        self.dropped_log_lines: Callable[[], int] = _none_dropped
+        self.listeners: dict[str, ListenerMetrics] = {}
+        self.routes: dict[RequestKey, RequestMetrics] = {}
+        self.upstreams: dict[str, UpstreamMetrics] = {}
+        self.expiry: dict[ExpiryKey, float] = {}
+        self.objects = {"listener": 0, "route": 0, "upstream": 0}
+        self.reloads = {"success": 0, "failure": 0}
+        self.last_reload_successful = True
+        self.config_loaded_at = 0.0
+        self.registry.register(_Families(self))
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def listener(self, name: str) -> ListenerMetrics:
+        """Give a listener's counters, the same object at every call."""
+        return self.listeners.setdefault(name, ListenerMetrics())
+
+    def requests(self, listener: str, route: str, upstream: str) -> RequestMetrics:
+        """Give the counters of what one listener sends by one route to one upstream.
+
+        :param route: ``""`` where the gateway answered before a route was found.
+        :param upstream: ``""`` where the gateway answered itself.
+        """
+        return self.routes.setdefault((listener, route, upstream), RequestMetrics())
+
+    def upstream(self, name: str) -> UpstreamMetrics:
+        """Give an upstream's counters, the same object at every call."""
+        return self.upstreams.setdefault(name, UpstreamMetrics())
+
+    def use_gateway(self, gateway: Gateway) -> None:
+        """Take over what is told of the configuration: its size, and when its certificates expire.
+
+        Certificates of one name on one listener (a file with several trust anchors) are one
+        series, which tells the earliest expiry.
+        """
+        expiry: dict[ExpiryKey, float] = {}
+        for listener in gateway.listeners:
+            if listener.tls is None:
+                continue
+            validation = listener.tls.client_validation
+            dates = [(("server", c.name, listener.name), c.not_after) for c in listener.tls.certificates]
+            if validation is not None:
+                dates += [(("trust_anchor", a.name, listener.name), a.not_after) for a in validation.trust_anchors]
+            for key, not_after in dates:
+                seconds = _epoch(not_after)
+                expiry[key] = min(seconds, expiry.get(key, seconds))
+        self.expiry = expiry
+        self.objects = {
+            "listener": len(gateway.listeners),
+            "route": len(gateway.routes),
+            "upstream": len(gateway.upstreams),
+        }
+        self.config_loaded_at = time.time()
+
+    def reload_succeeded(self) -> None:
+        """Count a reload whose configuration is in use now."""
+        self.reloads["success"] += 1
+        self.last_reload_successful = True
+
+    def reload_failed(self) -> None:
+        """Count a reload that left the old configuration in use."""
+        self.reloads["failure"] += 1
+        self.last_reload_successful = False
+
+
+def _none_dropped() -> int:
+    return 0
+
+
+def _epoch(moment: datetime) -> float:
+    """Seconds since the epoch; certificates' dates without a zone are UTC (RFC 5280 §4.1.2.5)."""
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+class _Families(Collector):
+    """Makes Prometheus' families of the counters."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._versions = versions()
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._of_listeners()
+        yield from self._of_requests()
+        yield from self._of_upstreams()
+        yield from self._of_configuration()
+
+    def _of_listeners(self) -> Iterator[Metric]:
+        listeners = sorted(self._metrics.listeners.items())
+        yield _counter("edgegw_connections_total", "Connections accepted.", ("listener",),
+                       (((name,), m.connections_total) for name, m in listeners))
+        yield _gauge("edgegw_connections_open", "Connections open.", ("listener",),
+                     (((name,), m.connections) for name, m in listeners))
+        yield _counter("edgegw_connections_refused_total", "Connections turned away by a limit.",
+                       ("listener", "reason"),
+                       (((name, r.value), n) for name, m in listeners for r, n in m.refused.items()))
+        yield _counter("edgegw_received_bytes_total", "Application bytes received from clients.", ("listener",),
+                       (((name,), m.bytes_received) for name, m in listeners))
+        yield _counter("edgegw_sent_bytes_total", "Application bytes sent to clients.", ("listener",),
+                       (((name,), m.bytes_sent) for name, m in listeners))
+        yield _gauge("edgegw_tls_handshakes_in_progress", "TLS handshakes begun and not ended.", ("listener",),
+                     (((name,), m.handshakes_in_progress) for name, m in listeners))
+        yield _counter("edgegw_tls_handshakes_total", "TLS handshakes ended.", ("listener", "result", "reason"),
+                       _handshakes(listeners))
+        yield _histogram("edgegw_tls_handshake_duration_seconds", "From accept to the end of the TLS handshake.",
+                         ("listener",), (((name,), m.handshake_seconds) for name, m in listeners))
+        yield _counter("edgegw_tls_connections_total", "TLS handshakes that succeeded, by what was negotiated.",
+                       ("listener", "version", "cipher", "group", "resumed", "client_certificate"),
+                       (((name, version, cipher, group or "", "true" if resumed else "false", certificate.value), n)
+                        for name, m in listeners
+                        for (version, cipher, group, resumed, certificate), n in m.tls.items()))
+
+    def _of_requests(self) -> Iterator[Metric]:
+        labels = ("listener", "route", "upstream")
+        requests = sorted(self._metrics.routes.items())
+        yield _counter("edgegw_requests_total", "Requests finished.", (*labels, "status_class"),
+                       (((*key, status_class), n) for key, m in requests
+                        for status_class, n in zip(STATUS_CLASSES, m.responses, strict=True)))
+        yield _gauge("edgegw_requests_in_progress", "Requests begun and not finished.", labels,
+                     ((key, m.in_progress) for key, m in requests))
+        yield _histogram("edgegw_request_duration_seconds",
+                         "From the end of a request's head to the end of its response.", labels,
+                         ((key, m.seconds) for key, m in requests))
+        yield _counter("edgegw_request_bytes_total", "Bytes of request bodies.", labels,
+                       ((key, m.request_bytes) for key, m in requests))
+        yield _counter("edgegw_response_bytes_total", "Bytes of response bodies.", labels,
+                       ((key, m.response_bytes) for key, m in requests))
+
+    def _of_upstreams(self) -> Iterator[Metric]:
+        upstreams = sorted(self._metrics.upstreams.items())
+        yield _counter("edgegw_upstream_connects_total", "Connections made to upstreams.", ("upstream",),
+                       (((name,), m.connects) for name, m in upstreams))
+        yield _counter("edgegw_upstream_reused_total", "Requests sent on a kept connection.", ("upstream",),
+                       (((name,), m.reused) for name, m in upstreams))
+        yield _gauge("edgegw_upstream_connections_open", "Connections open to upstreams.", ("upstream",),
+                     (((name,), m.connections) for name, m in upstreams))
+        yield _gauge("edgegw_upstream_connections_idle", "Connections kept for a later request.", ("upstream",),
+                     (((name,), m.idle) for name, m in upstreams))
+        yield _counter("edgegw_upstream_retries_total", "Requests sent again because a kept connection was closed.",
+                       ("upstream",), (((name,), m.retries) for name, m in upstreams))
+        yield _counter("edgegw_upstream_connect_failures_total", "Connections to upstreams that failed.",
+                       ("upstream", "reason"),
+                       (((name, reason), n) for name, m in upstreams for reason, n in m.connect_failures.items()))
+        yield _counter("edgegw_upstream_response_failures_total", "Responses of upstreams that failed.",
+                       ("upstream", "reason"),
+                       (((name, reason), n) for name, m in upstreams for reason, n in m.response_failures.items()))
+
+    def _of_configuration(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield _gauge("edgegw_certificate_expiry_timestamp_seconds", "When a certificate expires.",
+                     ("kind", "name", "listener"), sorted(metrics.expiry.items()))
+        yield _gauge("edgegw_config_objects", "What the configuration consists of.", ("kind",),
+                     (((kind,), n) for kind, n in metrics.objects.items()))
+        yield _gauge("edgegw_config_load_timestamp_seconds", "When the configuration in use was taken over.", (),
+                     [((), metrics.config_loaded_at)])
+        yield _counter("edgegw_config_reloads_total", "Reloads of the configuration.", ("result",),
+                       (((result,), n) for result, n in metrics.reloads.items()))
+        yield _gauge("edgegw_config_last_reload_successful", "1 unless the last reload failed.", (),
+                     [((), int(metrics.last_reload_successful))])
+        yield _gauge("edgegw_config_generations_draining", "Replaced configurations that still have connections.", (),
+                     [((), metrics.generations_draining)])
+        yield _counter("edgegw_log_lines_dropped_total", "Log lines that could not be written.", (),
+                       [((), metrics.dropped_log_lines())])
+        yield _gauge("edgegw_build_info", "Versions, with the value 1.", tuple(self._versions),
+                     [(tuple(self._versions.values()), 1)])
+
+
+def _handshakes(listeners: Iterable[tuple[str, ListenerMetrics]]) -> Iterator[tuple[tuple[str, ...], float]]:
+    for name, metrics in listeners:
+        yield (name, "success", ""), metrics.handshakes
+        for reason, number in metrics.handshake_failures.items():
+            yield (name, "failure", reason.value), number
+
+
+def _counter(name: str, documentation: str, labels: tuple[str, ...], rows: Rows) -> Metric:
+    family = CounterMetricFamily(name, documentation, labels=labels)
+    for values, number in rows:
+        family.add_metric(values, number)
+    return family
+
+
+def _gauge(name: str, documentation: str, labels: tuple[str, ...], rows: Rows) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=labels)
+    for values, number in rows:
+        family.add_metric(values, number)
+    return family
+
+
+def _histogram(
+    name: str, documentation: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], Histogram]]
+) -> Metric:
+    family = HistogramMetricFamily(name, documentation, labels=labels)
+    for values, histogram in rows:
+        family.add_metric(values, list(histogram.cumulative()), histogram.sum)
+    return family

@@ -1,0 +1,236 @@
+"""What /metrics tells of what the data path counted."""
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+from twisted.trial.unittest import SynchronousTestCase
+
+from edgegw.identity import CertificateStatus
+from edgegw.model import (
+    ClientValidation,
+    Gateway,
+    Listener,
+    Protocol,
+    ServerCertificate,
+    TLSSettings,
+    TrustAnchor,
+    ValidationMode,
+)
+from edgegw.observe.counters import HANDSHAKE_SECONDS, MAX_TLS_PARAMETERS, Histogram
+from edgegw.observe.metrics import Metrics
+from edgegw.verdict import Reason
+
+DOCUMENTATION = Path(__file__).parent.parent / "docs" / "metrics.rst"
+
+
+def value(metrics: Metrics, name: str, /, **labels: str) -> float | None:
+    """What a scrape would find under a name and exactly these labels."""
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def used() -> Metrics:
+    """Metrics in which every family has a sample."""
+    metrics = Metrics()
+    listener = metrics.listener("web")
+    listener.refuse(Reason.MAX_CONNECTIONS)
+    listener.handshake_done(0.002, "TLSv1.3", "TLS_AES_128_GCM_SHA256", "X25519", False, CertificateStatus.VERIFIED)
+    listener.handshake_failed(Reason.NO_CERTIFICATE, 0.003)
+    metrics.requests("web", "api", "app").done(200, 0.02)
+    metrics.upstream("app")
+    metrics.use_gateway(gateway(datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)))
+    return metrics
+
+
+def gateway(server: datetime, *anchors: datetime) -> Gateway:
+    """A gateway with one TLS listener whose certificate and trust anchors expire at these times."""
+    certificate = ServerCertificate("web.pem", b"", b"", (), (), "EC", server)
+    validation = ClientValidation(
+        ValidationMode.ALLOW_VALID_ONLY, tuple(TrustAnchor("ca.pem", b"", anchor) for anchor in anchors)
+    )
+    tls = TLSSettings((certificate,), validation)
+    return Gateway((Listener("web", 443, tls=tls), Listener("plain", 80, Protocol.HTTP)))
+
+
+class ListenerTests(SynchronousTestCase):
+    """Connections and handshakes."""
+
+    def test_handshakes_by_result(self) -> None:
+        """Good handshakes count as success without a reason, bad ones under their reason."""
+        metrics = Metrics()
+        listener = metrics.listener("web")
+        for resumed in (False, True):
+            listener.handshake_done(0.002, "TLSv1.3", "AES", "X25519", resumed, CertificateStatus.VERIFIED)
+        listener.handshake_failed(Reason.UNKNOWN_CA, 0.001)
+        total = "edgegw_tls_handshakes_total"
+        self.assertEqual(value(metrics, total, listener="web", result="success", reason=""), 2)
+        self.assertEqual(value(metrics, total, listener="web", result="failure", reason="unknown_ca"), 1)
+        self.assertEqual(value(metrics, "edgegw_tls_handshake_duration_seconds_count", listener="web"), 3)
+
+    def test_negotiated_parameters(self) -> None:
+        """Version, cipher, group, resumption and client certificate are told apart."""
+        metrics = Metrics()
+        listener = metrics.listener("web")
+        listener.handshake_done(0.002, "TLSv1.3", "AES", "X25519", False, CertificateStatus.VERIFIED)
+        listener.handshake_done(0.002, "TLSv1.3", "AES", "X25519", False, CertificateStatus.VERIFIED)
+        listener.handshake_done(0.002, "TLSv1.2", "AES", None, True, CertificateStatus.NONE)
+        labels = {"listener": "web", "version": "TLSv1.3", "cipher": "AES", "group": "X25519",
+                  "resumed": "false", "client_certificate": "verified"}
+        self.assertEqual(value(metrics, "edgegw_tls_connections_total", **labels), 2)
+        labels |= {"version": "TLSv1.2", "group": "", "resumed": "true", "client_certificate": "none"}
+        self.assertEqual(value(metrics, "edgegw_tls_connections_total", **labels), 1)
+
+    def test_parameters_are_bounded(self) -> None:
+        """However many combinations are negotiated, the series are bounded and none is lost."""
+        metrics = Metrics()
+        listener = metrics.listener("web")
+        for number in range(MAX_TLS_PARAMETERS * 3):
+            for _ in range(2):
+                listener.handshake_done(0.1, "TLSv1.3", f"c{number}", "g", False, CertificateStatus.VERIFIED)
+        self.assertEqual(len(listener.tls), MAX_TLS_PARAMETERS + 1)
+        self.assertEqual(listener.handshakes, MAX_TLS_PARAMETERS * 3 * 2)
+        labels = {"listener": "web", "version": "other", "cipher": "other", "group": "other",
+                  "resumed": "false", "client_certificate": "verified"}
+        self.assertEqual(value(metrics, "edgegw_tls_connections_total", **labels), MAX_TLS_PARAMETERS * 2 * 2)
+
+    def test_gauges_and_bytes(self) -> None:
+        """What the data path adds to the attributes is what a scrape shows."""
+        metrics = Metrics()
+        listener = metrics.listener("web")
+        listener.connections_total += 3
+        listener.connections += 3
+        listener.connections -= 1
+        listener.handshakes_in_progress += 1
+        listener.bytes_received += 10
+        listener.bytes_sent += 20
+        for name, expected in (
+            ("edgegw_connections_total", 3),
+            ("edgegw_connections_open", 2),
+            ("edgegw_tls_handshakes_in_progress", 1),
+            ("edgegw_received_bytes_total", 10),
+            ("edgegw_sent_bytes_total", 20),
+        ):
+            self.assertEqual(value(metrics, name, listener="web"), expected, name)
+
+    def test_kept(self) -> None:
+        """A listener's counters are the same object whenever they are asked for."""
+        metrics = Metrics()
+        self.assertIs(metrics.listener("web"), metrics.listener("web"))
+        self.assertIs(metrics.requests("web", "r", "u"), metrics.requests("web", "r", "u"))
+        self.assertIs(metrics.upstream("u"), metrics.upstream("u"))
+
+
+class RequestTests(SynchronousTestCase):
+    """Requests."""
+
+    def test_status_classes(self) -> None:
+        """Each answer counts under its class; no answer at all and nonsense statuses have theirs."""
+        metrics = Metrics()
+        requests = metrics.requests("web", "api", "app")
+        for status in (0, 101, 200, 204, 302, 404, 503, 999):
+            requests.done(status, 0.1)
+        found = {
+            status_class: value(metrics, "edgegw_requests_total", listener="web", route="api", upstream="app",
+                                status_class=status_class)
+            for status_class in ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+        }
+        self.assertEqual(found, {"none": 1, "1xx": 1, "2xx": 2, "3xx": 1, "4xx": 1, "5xx": 2})
+
+    @given(st.lists(st.floats(0, 100)))
+    def test_histogram(self, durations: list[float]) -> None:
+        """Every bucket counts what is not above its bound, the last one everything."""
+        histogram = Histogram(HANDSHAKE_SECONDS)
+        for seconds in durations:
+            histogram.observe(seconds)
+        cumulative = dict(histogram.cumulative())
+        for bound in HANDSHAKE_SECONDS:
+            self.assertEqual(cumulative[str(bound)], sum(seconds <= bound for seconds in durations))
+        self.assertEqual(cumulative["+Inf"], len(durations))
+
+
+class ConfigurationTests(SynchronousTestCase):
+    """What is told of the configuration."""
+
+    def test_expiry(self) -> None:
+        """Certificates and trust anchors tell when they expire; of several in one file the first to."""
+        metrics = Metrics()
+        metrics.use_gateway(
+            gateway(*(datetime(year, 1, 1, tzinfo=UTC) for year in (2030, 2035, 2031)))
+        )
+        name = "edgegw_certificate_expiry_timestamp_seconds"
+        server = value(metrics, name, kind="server", name="web.pem", listener="web")
+        anchor = value(metrics, name, kind="trust_anchor", name="ca.pem", listener="web")
+        self.assertEqual(server, datetime(2030, 1, 1, tzinfo=UTC).timestamp())
+        self.assertEqual(anchor, datetime(2031, 1, 1, tzinfo=UTC).timestamp())
+
+    def test_expiry_follows_reload(self) -> None:
+        """After a reload only the certificates in use are told of."""
+        metrics = used()
+        metrics.use_gateway(Gateway((Listener("plain", 80, Protocol.HTTP),)))
+        self.assertNotIn(b"edgegw_certificate_expiry_timestamp_seconds{", generate_latest(metrics.registry))
+        self.assertEqual(value(metrics, "edgegw_config_objects", kind="listener"), 1)
+
+    def test_reloads(self) -> None:
+        """A failed reload is seen at once, and no longer after one that succeeded."""
+        metrics = Metrics()
+        self.assertEqual(value(metrics, "edgegw_config_last_reload_successful"), 1)
+        metrics.reload_failed()
+        self.assertEqual(value(metrics, "edgegw_config_last_reload_successful"), 0)
+        metrics.reload_succeeded()
+        self.assertEqual(value(metrics, "edgegw_config_last_reload_successful"), 1)
+        self.assertEqual(value(metrics, "edgegw_config_reloads_total", result="success"), 1)
+        self.assertEqual(value(metrics, "edgegw_config_reloads_total", result="failure"), 1)
+
+
+class ExpositionTests(SynchronousTestCase):
+    """The text that Prometheus reads."""
+
+    def test_formats(self) -> None:
+        """Prometheus' own parsers read both formats, with no name used for two families."""
+        registry = used().registry
+        plain = list(parse(generate_latest(registry).decode()))
+        strict = list(parse_openmetrics(generate_openmetrics(registry).decode()))
+        for families in (plain, strict):
+            names = [family.name for family in families]
+            self.assertEqual(len(names), len(set(names)))
+            self.assertTrue(all(family.documentation for family in families))
+
+    def test_every_family_has_a_sample(self) -> None:
+        """A family that is announced is filled."""
+        for family in used().registry.collect():
+            self.assertTrue(family.samples, family.name)
+
+    def test_documented(self) -> None:
+        """Every family is explained in docs/metrics.rst, under the name a query would use."""
+        text = DOCUMENTATION.read_text("utf-8")
+        for family in used().registry.collect():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            self.assertIn(f"``{name}``", text)
+
+    def test_no_undocumented_names(self) -> None:
+        """Every metric that docs/metrics.rst explains exists."""
+        names = {
+            f"{family.name}_total" if family.type == "counter" else family.name for family in used().registry.collect()
+        }
+        for line in DOCUMENTATION.read_text("utf-8").splitlines():
+            if line.startswith(("``edgegw_", "``process_", "``python_")):
+                self.assertIn(line.strip("`"), names)
+
+    def test_own_registry(self) -> None:
+        """Two gateways in one process count apart."""
+        one, other = Metrics(), Metrics()
+        one.listener("web").connections_total += 1
+        self.assertIsInstance(one.registry, CollectorRegistry)
+        self.assertIsNone(value(other, "edgegw_connections_total", listener="web"))
+
+    def test_dropped_log_lines(self) -> None:
+        """Whoever writes logs is asked at scrape time how many lines were lost."""
+        metrics = Metrics()
+        metrics.dropped_log_lines = lambda: 7
+        self.assertEqual(value(metrics, "edgegw_log_lines_dropped_total"), 7)
