@@ -1,0 +1,1 @@
+"""A request's way from a client to an upstream and back."""

@@ -1,0 +1,63 @@
+"""The gateway's own answers: short, and silent about what is behind it."""
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from random import getrandbits
+
+from edgegw.headers.response import http_date
+from edgegw.wire.http1 import RequestHead
+
+__all__ = ["new_request_id", "render_answer"]
+
+#: What a client is told of each status; the details are the log's.
+_TEXTS = {
+    400: "The request is malformed.",
+    404: "No route takes this request.",
+    405: "This method is not allowed.",
+    408: "The request took too long to arrive.",
+    413: "The request's body is too large.",
+    414: "The request's target is too long.",
+    417: "The expectation cannot be met.",
+    421: "This connection is not for the host that was asked for.",
+    431: "The request's header is too large.",
+    500: "The gateway failed.",
+    502: "The upstream gave no valid answer.",
+    503: "The upstream is not available.",
+    504: "The upstream took too long.",
+    505: "This version of HTTP is not supported.",
+}
+
+
+def new_request_id() -> bytes:
+    """Give 32 hexadecimal digits that no other request has."""
+    return b"%032x" % getrandbits(128)
+
+
+def render_answer(status: int, head: RequestHead | None, keep_alive: bool, extra: bytes = b"") -> bytes:
+    """Give a whole HTTP/1.1 response.
+
+    :param head: the request; ``None`` where it could not be read.
+    :param extra: more header lines, each with its CRLF.
+    """
+    request_id = new_request_id()
+    text = _TEXTS.get(status, "")
+    phrase = HTTPStatus(status).phrase
+    accept = b",".join(head.values(b"accept")).lower() if head is not None else b""
+    if b"json" in accept:
+        # RFC 9457
+        kind = b"application/problem+json"
+        problem = {"status": status, "title": phrase, "detail": text, "instance": request_id.decode("ascii")}
+        body = json.dumps(problem).encode("ascii") + b"\n"
+    else:
+        kind = b"text/plain; charset=utf-8"
+        body = f"{status} {phrase}\n{text}\n".encode("ascii")
+    if not keep_alive:
+        extra += b"connection: close\r\n"
+    elif head is not None and head.version == 0:
+        extra += b"connection: keep-alive\r\n"
+    return b"HTTP/1.1 %d %b\r\nserver: edgegw\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n" % (
+        status, phrase.encode("ascii"), http_date(), kind, len(body),
+    ) + b"x-request-id: %b\r\n%b\r\n%b" % (
+        request_id, extra, b"" if head is not None and head.method == b"HEAD" else body,
+    )

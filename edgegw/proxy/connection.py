@@ -1,0 +1,432 @@
+"""A client's HTTP/1.1 connection: requests in, responses out, in their order.
+
+One request is under way at a time; pipelined ones wait, in a buffer that is bounded, until the
+answer before them is complete.  Everything that a client can make last has a deadline.
+"""
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+from typing import Final
+
+from twisted.internet import protocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from edgegw.headers.request import HeaderRefusal
+from edgegw.identity import ConnectionInfo
+from edgegw.proxy.answers import render_answer
+from edgegw.proxy.body import BodyTooLarge, RequestBody
+from edgegw.proxy.client import ClientConnection
+from edgegw.proxy.destination import Destination
+from edgegw.proxy.exchange import Exchange
+from edgegw.proxy.framing import frame_response
+from edgegw.proxy.pace import Source, couple
+from edgegw.proxy.site import Site
+from edgegw.wire.chunked import LAST_CHUNK, encode_chunk, encode_trailers
+from edgegw.wire.http1 import EMPTY_LINES, Field, HTTPFault, RequestHead, ResponseHead, parse_request_head
+
+__all__ = ["HTTPConnection"]
+
+#: Pipelined bytes beyond which nothing more is read until the answers before them are complete.
+MAX_PIPELINED: Final = 65_536
+#: Pipelined requests that the gateway answers by itself before other connections have their turn.
+REQUESTS_PER_TURN: Final = 32
+
+# What the connection waits for, and so what its deadline means.  _BACKLOG: for the client to take what is
+# queued for it, or for its turn, before the next request is looked at.
+_IDLE, _HEAD, _BODY, _RESPONSE, _BACKLOG, _CLOSING = range(6)
+
+_UNSUPPORTED_METHODS = frozenset({b"CONNECT", b"TRACE"})
+_ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+_log = Logger("edgegw.http")
+
+
+@implementer(IHalfCloseableProtocol)
+class HTTPConnection(ClientConnection):
+    """The server's side of one connection."""
+
+    def __init__(self, site: Site, info: ConnectionInfo) -> None:
+        super().__init__(site)
+        self._info = info
+        self._destination = Destination(site, info)
+        self._buffer = b""
+        self._previous: RequestHead | None = None
+        self._head: RequestHead | None = None
+        self._body: RequestBody | None = None
+        self._waits_for = _IDLE
+        self._taking = False
+        self._keep_alive = True
+        self._responding = False
+        self._chunked = False
+        self._unread = False
+        self._full = False
+        self._body_paused = False
+        self._half_closed = False
+        self._requests = 0
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """Called by the transport."""
+        self._site.deadlines.watch(self, monotonic() + self._site.http.keep_alive_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Called by the transport."""
+        self._listener_site.metrics.bytes_received += len(data)
+        waits_for = self._waits_for
+        if waits_for <= _HEAD:
+            buffered = self._buffer
+            self._take_requests(buffered + data if buffered else data, len(buffered))
+        elif waits_for == _BODY:
+            self._body_data(data)
+        elif waits_for != _CLOSING:
+            self._buffer += data
+            if len(self._buffer) > MAX_PIPELINED:
+                self._full = True
+                self.transport.pauseProducing()
+
+    def _take_requests(self, data: bytes, seen: int) -> None:
+        """Begin with the requests in ``data`` until one has to be waited for.
+
+        :param seen: bytes of ``data`` that hold no complete head.
+        """
+        self._taking = True
+        site = self._listener_site
+        http = site.http
+        left = REQUESTS_PER_TURN
+        while data and self._waits_for <= _HEAD:
+            if data[0] == 13:
+                data, seen = EMPTY_LINES.sub(b"", data, 1), 0
+                if not data:
+                    break
+            if not left:
+                self._waits_for = _BACKLOG
+                self.transport.reactor.callLater(0, self._go_on)
+                break
+            left -= 1
+            try:
+                head = parse_request_head(
+                    data, http.max_head_bytes, http.max_headers, http.max_uri_bytes,
+                    self._previous or site.last_head, seen,
+                )
+            except HTTPFault as fault:
+                self._head = None
+                self._refuse(fault.status, fault.detail)
+                break
+            if head is None:
+                if self._waits_for != _HEAD:
+                    self._waits_for = _HEAD
+                    self._site.deadlines.watch(self, monotonic() + http.head_timeout)
+                break
+            data = data[head.size :]
+            self._previous = self._head = site.last_head = head
+            self._requests += 1
+            self._buffer = data
+            self._begin(head)
+            data, seen = self._buffer, 0
+        self._buffer = data if self._waits_for != _CLOSING else b""
+        self._taking = False
+
+    def _begin(self, head: RequestHead) -> None:
+        """Find out where a request goes, and send it there."""
+        self.deadline = inf
+        self._waits_for = _RESPONSE
+        self._responding = False
+        site = self._site
+        self._keep_alive = head.keep_alive and not site.retired and (
+            site.http.max_requests is None or self._requests < site.http.max_requests
+        )
+        if head.method in _UNSUPPORTED_METHODS:
+            self._refuse(405, head.method.decode("ascii", "replace"), _ALLOW)
+            return
+        destination = self._destination
+        status = destination.resolve(head)
+        if status:
+            self._keep_alive = self._keep_alive and status != 400
+            self._own_answer(status)
+            return
+        site = self._site = destination.site
+        target = site.routes.find(destination.host_name, head.target.partition(b"?")[0])
+        if target is None:
+            self._own_answer(404)
+            return
+        backend = target.choose()
+        if backend is None:
+            self._own_answer(500)
+            return
+        length = head.length
+        limit = site.http.max_body_bytes
+        if limit is not None and length > limit:
+            self._refuse(413, f"a body of {length} bytes")
+            return
+        try:
+            lines = destination.request_lines(head)
+        except HeaderRefusal as refusal:
+            self._refuse(refusal.status, refusal.detail)
+            return
+        exchange = Exchange(
+            self, backend, head.method, b"%b %b HTTP/1.1\r\n" % (head.method, head.target),
+            head.host if site.preserve_host else b"", lines,
+        )
+        self._exchange = exchange
+        site.in_flight += 1
+        if not length:
+            exchange.start(b"", True, False)
+        else:
+            self._begin_body(head, exchange)
+
+    # --- the request's body -----------------------------------------------------------------
+
+    def _begin_body(self, head: RequestHead, exchange: Exchange) -> None:
+        self._body = RequestBody(
+            head.length, self._site.http.max_body_bytes, self._destination.headers, exchange.metrics
+        )
+        self._waits_for = _BODY
+        self._read_on()
+        if not head.expects_continue:
+            self._site.deadlines.watch(self, monotonic() + self._site.http.body_idle_timeout)
+        data, self._buffer = self._buffer, b""
+        try:
+            wire = self._body.feed(data) if data else b""
+        except (HTTPFault, BodyTooLarge) as fault:
+            self._refuse(fault.status, str(fault))
+            return
+        ended = self._body.done
+        if ended:
+            self._end_body()
+        exchange.start(wire, ended, head.expects_continue)
+
+    def _body_data(self, data: bytes) -> None:
+        body, exchange = self._body, self._exchange
+        assert body is not None
+        try:
+            wire = body.feed(data)
+        except (HTTPFault, BodyTooLarge) as fault:
+            self._body_fault(fault.status, str(fault))
+            return
+        ended = body.done
+        if ended:
+            self._end_body()
+        else:
+            self._site.deadlines.watch(self, monotonic() + self._site.http.body_idle_timeout)
+        if exchange is not None:
+            exchange.body(wire, ended)
+
+    def _end_body(self) -> None:
+        assert self._body is not None
+        self._buffer = self._body.rest
+        self._body = None
+        self._waits_for = _RESPONSE
+        self.deadline = inf
+
+    def _body_fault(self, status: int, detail: str) -> None:
+        if self._responding:
+            self._abandon()
+            self.cut()
+        else:
+            self._refuse(status, detail)
+
+    def pause_body(self) -> None:
+        """See ``Downstream``."""
+        if self._body is not None:
+            self._body_paused = True
+            self.deadline = inf
+            self.transport.pauseProducing()
+            if self.transport.unsent:
+                self._watch_progress()
+
+    def resume_body(self) -> None:
+        """See ``Downstream``."""
+        self._body_paused = False
+        if self._body is not None:
+            self._site.deadlines.watch(self, monotonic() + self._site.http.body_idle_timeout)
+        self.transport.resumeProducing()
+
+    # --- the response -----------------------------------------------------------------------
+
+    def interim(self, head: ResponseHead) -> None:
+        """See ``Downstream``."""
+        request = self._head
+        if request is None or request.version == 0:
+            return  # RFC 9110 §15.2: not to an HTTP/1.0 client
+        lines, _ = self._site.response_headers.block(head.fields, head.options)
+        self._send(b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines))
+        if head.status == 100 and self._body is not None:
+            self._site.deadlines.watch(self, monotonic() + self._site.http.body_idle_timeout)
+
+    def respond(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
+        """See ``Downstream``."""
+        request = self._head
+        assert request is not None
+        self._responding = True
+        self._chunked = False
+        site = self._site
+        if self._body is not None or site.retired:
+            # What is left of the request would have to be read before the next one.
+            self._keep_alive = False
+            self._unread = self._body is not None
+        forward = head.forward
+        if forward is not None and forward[0] is site:
+            begin = forward[1]
+        else:
+            lines, same_again = site.response_headers.block(head.fields, head.options)
+            begin = b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, lines)
+            if same_again:
+                head.forward = (site, begin)
+        framing, self._chunked, self._keep_alive = frame_response(request, head, length, self._keep_alive)
+        out = b"%b%b\r\n" % (begin, framing)
+        if self._chunked:
+            data = encode_chunk(data) if data else b""
+        self._send(out + data if data else out)
+        if ended:
+            self._response_ended()
+        else:
+            self._watch_client()
+
+    def respond_more(self, data: bytes, ended: bool, trailers: list[Field]) -> None:
+        """See ``Downstream``."""
+        if self._chunked:
+            data = encode_chunk(data) if data else b""
+            if ended:
+                trailers = self._site.response_headers.trailers(trailers)
+                data += encode_trailers(trailers) if trailers else LAST_CHUNK
+        self._send(data)
+        if ended:
+            self._response_ended()
+        elif self.transport.unsent:
+            self._watch_client()
+
+    def _response_ended(self) -> None:
+        """The response is complete; on to the next request, or to the end."""
+        transport = self.transport
+        if transport.producer is not None:
+            transport.unregisterProducer()
+        self._exchange_over()
+        self._head = None
+        if not self._keep_alive or self._site.retired or (self._half_closed and not self._buffer):
+            self._close(self._unread or bool(self._buffer))
+        elif transport.unsent > transport.bufferSize:
+            # Who takes no answers is given no more of them.
+            self._waits_for = _BACKLOG
+            couple(Source(None, self._go_on), transport)
+            self._watch_progress()
+        else:
+            self._waits_for = _IDLE
+            self._site.deadlines.watch(self, monotonic() + self._site.http.keep_alive_timeout)
+            if self._buffer and not self._taking:
+                self._take_buffered()
+
+    def _go_on(self) -> None:
+        """The backlog is over."""
+        if self._waits_for == _BACKLOG:
+            if self.transport.producer is not None:
+                self.transport.unregisterProducer()
+            self._waits_for = _IDLE
+            self._site.deadlines.watch(self, monotonic() + self._site.http.keep_alive_timeout)
+            self._take_buffered()
+
+    def _take_buffered(self) -> None:
+        buffered, self._buffer = self._buffer, b""
+        self._take_requests(buffered, 0)
+        if len(self._buffer) <= MAX_PIPELINED:
+            self._read_on()
+        if self._waits_for <= _HEAD and (self._half_closed or self._site.retired):
+            self._close(False)
+
+    def _read_on(self) -> None:
+        """Read again if too many pipelined bytes had stopped it."""
+        if self._full:
+            self._full = False
+            self.transport.resumeProducing()
+
+    # --- the gateway's own answers ----------------------------------------------------------
+
+    def _own_answer(self, status: int) -> None:
+        """Answer a request that goes to no upstream."""
+        self._site.own.done(status, 0.0)
+        self.answer(status)
+
+    def answer(self, status: int, extra: bytes = b"") -> None:
+        """See ``Downstream``."""
+        head = self._head
+        if self._body is not None or (head is not None and head.length and self._exchange is None):
+            # The body was not read, so that no next request can be found behind it.
+            self._keep_alive = False
+            self._unread = True
+        if self._site.retired:
+            self._keep_alive = False
+        self._send(render_answer(status, head, self._keep_alive, extra))
+        self._response_ended()
+
+    def _refuse(self, status: int, detail: str, extra: bytes = b"") -> None:
+        """Answer and close: after this nothing that the client sends is believed."""
+        (_log.info if status < 500 else _log.error)(
+            "{status} to {peer} on {listener}: {detail}",
+            status=status, peer=self._info.peer, listener=self._info.listener, detail=detail,
+        )
+        self._keep_alive = False
+        self._unread = True
+        if self._exchange is not None:
+            self._abandon(status)
+        else:
+            self._site.own.done(status, 0.0)
+        self.answer(status, extra)
+
+    # --- ends -------------------------------------------------------------------------------
+
+    def _close(self, unread: bool) -> None:
+        """Close once everything is sent.
+
+        :param unread: whether the client may still be sending, so that closing at once would lose the answer.
+        """
+        self._waits_for = _CLOSING
+        self._body = None
+        self._buffer = b""
+        self._finish(unread)
+
+    def cut(self) -> None:
+        """See ``Downstream``."""
+        self._waits_for = _CLOSING
+        super().cut()
+
+    def retire(self) -> None:
+        """A newer configuration serves the port: close now if idle, else after the response."""
+        if self._waits_for == _IDLE:
+            self._close(False)
+
+    def deadline_passed(self) -> None:
+        """See ``Deadlines``."""
+        waits_for = self._waits_for
+        if waits_for == _IDLE:
+            self._close(False)
+        elif waits_for == _HEAD:
+            self._head = None
+            self._buffer = b""
+            self._refuse(408, "the request's head took too long")
+        elif waits_for == _BODY and not self._body_paused:
+            self._body_fault(408, "the request's body stopped")
+        else:
+            super().deadline_passed()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more; what it has asked for it may still be waiting for."""
+        self._half_closed = True
+        waits_for = self._waits_for
+        if waits_for <= _BODY:
+            self._abandon()
+            if waits_for == _BODY and self._responding:
+                self.cut()
+            else:
+                self._close(False)
+        elif not self._buffer:
+            self._keep_alive = False
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """Called by the transport: whatever is under way has nobody waiting for it."""
+        self._site.deadlines.forget(self)
+        self._waits_for = _CLOSING
+        self._body = None
+        self._abandon()

@@ -1,0 +1,97 @@
+"""What one listener serves: its routes, header rules and limits, ready for the data path."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgegw.deadlines import Deadlines
+from edgegw.headers.request import RequestHeaders
+from edgegw.headers.response import ResponseHeaders
+from edgegw.match.routes import RouteTable
+from edgegw.model import Listener
+from edgegw.observe.metrics import ListenerMetrics, RequestMetrics
+from edgegw.upstream.pool import UpstreamPool
+from edgegw.wire.http1 import RequestHead
+
+if TYPE_CHECKING:
+    from edgegw.tls.profile import PortProfile
+
+__all__ = ["Backend", "Site", "Target"]
+
+
+class Backend:
+    """A share of a rule's requests."""
+
+    __slots__ = ("credit", "metrics", "upstream", "weight")
+
+    def __init__(self, upstream: UpstreamPool, weight: int, metrics: RequestMetrics) -> None:
+        self.upstream = upstream
+        self.weight = weight
+        self.metrics = metrics
+        self.credit = 0
+
+
+class Target:
+    """What stands behind a rule.
+
+    :param own: counts the requests that the gateway answers itself.
+    """
+
+    __slots__ = ("_backends", "_only", "_total", "own")
+
+    def __init__(self, backends: list[Backend], own: RequestMetrics) -> None:
+        self._backends = [backend for backend in backends if backend.weight > 0]
+        self._only = self._backends[0] if len(self._backends) == 1 else None
+        self._total = sum(backend.weight for backend in self._backends)
+        self.own = own
+
+    def choose(self) -> Backend | None:
+        """Give the backend for the next request, by weight; ``None`` where there is none.
+
+        Each backend earns its weight at every request and the richest pays for it: over any stretch the
+        shares are as close to the weights as they can be.
+        """
+        if self._only is not None:
+            return self._only
+        chosen: Backend | None = None
+        for backend in self._backends:
+            backend.credit += backend.weight
+            if chosen is None or backend.credit > chosen.credit:
+                chosen = backend
+        if chosen is not None:
+            chosen.credit -= self._total
+        return chosen
+
+
+class Site:
+    """Everything that a listener's connections need, made once for a generation.
+
+    :ivar profile: the port's listeners, among which a request's host may lead to another one.
+    :ivar retired: set when a newer configuration serves the port.
+    :ivar in_flight: requests that wait for their response's end.
+    :ivar last_head: the request head that came last on any of its connections: what a head says is the same
+        for whoever sends the same bytes, and programs of one kind do.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        routes: RouteTable[Target],
+        request_headers: RequestHeaders,
+        response_headers: ResponseHeaders,
+        metrics: ListenerMetrics,
+        own: RequestMetrics,
+        deadlines: Deadlines,
+    ) -> None:
+        self.listener = listener
+        self.http = listener.http
+        self.preserve_host = listener.forwarding.preserve_host
+        self.routes = routes
+        self.request_headers = request_headers
+        self.response_headers = response_headers
+        self.metrics = metrics
+        self.own = own
+        self.deadlines = deadlines
+        self.profile: PortProfile | None = None
+        self.retired = False
+        self.in_flight = 0
+        self.last_head: RequestHead | None = None

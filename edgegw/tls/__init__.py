@@ -1,0 +1,1 @@
+"""TLS on the socket: contexts, the transport, the listening port."""

@@ -1,0 +1,197 @@
+"""TLS contexts: one immutable context for each set of certificates that a name leads to.
+
+A context is chosen before its connection exists, never switched in a callback: switching keeps
+the first context's verification, versions and sessions.  Each context has its own ticket keys and
+session id, so that a session made under one listener, one set of certificates or one generation of
+the configuration is never resumed under another.
+"""
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL, crypto
+
+from edgegw.model import ClientValidation, ServerCertificate, TLSSettings, TLSVersion, ValidationMode
+from edgegw.names import canonical_name
+from edgegw.tls import openssl
+
+__all__ = ["CertificateTable", "ContextError", "make_context"]
+
+_VERSIONS = {TLSVersion.TLS1_2: SSL.TLS1_2_VERSION, TLSVersion.TLS1_3: SSL.TLS1_3_VERSION}
+_OP_NO_COMPRESSION = SSL.OP_NO_COMPRESSION
+_OP_NO_RENEGOTIATION = getattr(SSL, "OP_NO_RENEGOTIATION", 1 << 30)
+
+
+class ContextError(ValueError):
+    """OpenSSL does not take a setting, a certificate or a key."""
+
+
+def make_context(
+    settings: TLSSettings, certificates: Sequence[ServerCertificate], issue_tickets: bool
+) -> SSL.Context:
+    """Build the context that shows ``certificates``, at most one of each key type.
+
+    :param issue_tickets: whether sessions may be resumed at all.
+    :raises ContextError: naming what OpenSSL did not take.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(_VERSIONS[settings.min_version])
+    context.set_max_proto_version(_VERSIONS[settings.max_version])
+    context.set_options(
+        _OP_NO_COMPRESSION | _OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
+    )
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS | openssl.WRITE_MODES | openssl.NO_AUTO_CHAIN)
+    try:
+        if settings.tls12_ciphers:
+            context.set_cipher_list(":".join(settings.tls12_ciphers).encode())
+        if settings.tls13_ciphers:
+            context.set_tls13_ciphersuites(":".join(settings.tls13_ciphers).encode())
+    except SSL.Error as error:
+        raise ContextError("OpenSSL does not know one of the cipher suites") from error
+    try:
+        if settings.groups:
+            openssl.set_groups(context, settings.groups)
+        if settings.signature_algorithms:
+            openssl.set_signature_algorithms(context, settings.signature_algorithms)
+    except ValueError as error:
+        raise ContextError(str(error)) from error
+    for certificate in certificates:
+        _use_certificate(context, certificate)
+    _set_sessions(context, settings, issue_tickets)
+    if settings.alpn:
+        # pyOpenSSL takes the sentinel too, whatever its annotation says.
+        context.set_alpn_select_callback(_alpn_selector(settings.alpn))  # type: ignore[arg-type]
+    if settings.client_validation is not None:
+        _set_client_validation(context, settings.client_validation)
+    return context
+
+
+def _use_certificate(context: SSL.Context, certificate: ServerCertificate) -> None:
+    try:
+        # OpenSSL keeps a chain for each key type only if it reads the file itself.
+        fd = os.memfd_create("edgegw-certificate", os.MFD_CLOEXEC)
+        try:
+            os.write(fd, certificate.chain)
+            context.use_certificate_chain_file(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+        key = load_pem_private_key(certificate.private_key, None)
+        context.use_privatekey(key)  # type: ignore[arg-type]  # every key type that a certificate can have
+        context.check_privatekey()
+    except (SSL.Error, ValueError, TypeError) as error:
+        raise ContextError(f"{certificate.name}: the certificate or its key is not usable: {error}") from error
+
+
+def _set_sessions(context: SSL.Context, settings: TLSSettings, issue_tickets: bool) -> None:
+    # Sessions live in tickets alone: a cache in this process would grow with its clients.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(secrets.token_bytes(32))
+    if issue_tickets:
+        context.set_timeout(max(1, int(settings.session_lifetime)))
+    else:
+        context.set_options(SSL.OP_NO_TICKET)
+
+
+def _alpn_selector(
+    supported: Sequence[str],
+) -> Callable[[SSL.Connection, list[bytes]], bytes | object]:
+    preference = [name.encode("ascii") for name in supported]
+
+    def select(connection: SSL.Connection, offered: list[bytes]) -> bytes | object:
+        for name in preference:
+            if name in offered:
+                return name
+        # No overlap goes on without ALPN, as nginx and Envoy do: such a client gets HTTP/1.1.
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+
+    return select
+
+
+def _set_client_validation(context: SSL.Context, validation: ClientValidation) -> None:
+    store = context.get_cert_store()
+    assert store is not None
+    for anchor in validation.trust_anchors:
+        try:
+            certificate = x509.load_pem_x509_certificate(anchor.pem)
+            store.add_cert(crypto.X509.from_cryptography(certificate))
+            context.add_client_ca(certificate)
+        except (ValueError, crypto.Error, SSL.Error) as error:
+            raise ContextError(f"{anchor.name}: not usable as a trust anchor: {error}") from error
+    # A trust anchor may be an intermediate or a leaf, as with Envoy.
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    # OpenSSL counts the certificates between the leaf and the anchor.
+    context.set_verify_depth(validation.max_depth - 1)
+    if validation.mode is ValidationMode.ALLOW_INSECURE_FALLBACK:
+        openssl.accept_any_certificate(context)
+    else:
+        mode = SSL.VERIFY_PEER
+        if validation.required:
+            mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+        context.set_verify(mode)
+
+
+class CertificateTable:
+    """Which context a listener answers a name with.
+
+    Built for the listener's certificates: exact SANs first, then ``*.`` SANs of one label (RFC 9525
+    §6.3), then the default.  For one name the first certificate of each key type is in the context, so
+    that OpenSSL chooses by what the client can verify.
+
+    :ivar default: the context for no name and unknown names.
+    :ivar varies: whether any name leads to another context than the default.
+    """
+
+    def __init__(self, settings: TLSSettings, issue_tickets: bool) -> None:
+        self._settings = settings
+        self._tickets = issue_tickets
+        self._contexts: dict[frozenset[ServerCertificate], SSL.Context] = {}
+        self._by_name: dict[str, SSL.Context] = {}
+        self.default = self._context_for(settings.certificates)
+        patterns: dict[str, list[ServerCertificate]] = {}
+        for certificate in settings.certificates:
+            for name in certificate.dns_names:
+                patterns.setdefault(name, []).append(certificate)
+        for name, certificates in patterns.items():
+            if not name.startswith("*."):
+                # An exact name may also be on the other key type's wildcard.
+                wildcard = "*." + name.partition(".")[2]
+                certificates = certificates + patterns.get(wildcard, [])
+            self._by_name[name] = self._context_for(certificates)
+        self.varies = settings.strict_sni or any(
+            context is not self.default for context in self._by_name.values()
+        )
+
+    def _context_for(self, certificates: Sequence[ServerCertificate]) -> SSL.Context:
+        chosen: dict[str, ServerCertificate] = {}
+        for certificate in certificates:
+            chosen.setdefault(certificate.key_type, certificate)
+        key = frozenset(chosen.values())
+        context = self._contexts.get(key)
+        if context is None:
+            context = self._contexts[key] = make_context(self._settings, list(chosen.values()), self._tickets)
+        return context
+
+    def find(self, server_name: str | None) -> SSL.Context | None:
+        """Give the context for a canonical name; ``None`` where ``strict_sni`` refuses it."""
+        if server_name is not None:
+            context = self._by_name.get(server_name)
+            if context is None:
+                context = self._by_name.get("*." + server_name.partition(".")[2])
+            if context is not None:
+                return context
+        return None if self._settings.strict_sni else self.default
+
+    @property
+    def contexts(self) -> tuple[SSL.Context, ...]:
+        """Every context of the table, once each."""
+        return tuple(self._contexts.values())
+
+
+def canonical_server_name(connection: SSL.Connection) -> str | None:
+    """Give the SNI of a connection in canonical form; ``None`` without one, or with none that is a name."""
+    name = connection.get_servername()
+    return None if name is None else canonical_name(name.decode("ascii", "replace"))

@@ -1,0 +1,282 @@
+"""The one place that calls OpenSSL behind pyOpenSSL's back, and why it has to.
+
+pyOpenSSL's ``recv`` allocates and copies twice, its verify callback can set no X.509 error,
+and it has no word for groups, signature algorithms or resumption.  The bindings it stands on
+have.  They are private: every use of them is here, checked when this module is imported, so that
+a release without one of them fails at the start and not at a handshake.
+"""
+from __future__ import annotations
+
+import socket
+from typing import Any, Final
+
+from OpenSSL import SSL, _util
+
+__all__ = [
+    "NO_AUTO_CHAIN",
+    "READ_BUFFER_SIZE",
+    "RECORD_SIZE",
+    "WANT_WRITE",
+    "WRITE_MODES",
+    "WANT",
+    "Closed",
+    "accept",
+    "accept_any_certificate",
+    "do_handshake",
+    "openssl_version",
+    "peer_digest",
+    "read",
+    "set_groups",
+    "set_signature_algorithms",
+    "verify_error_text",
+    "verify_result",
+    "was_resumed",
+    "write",
+]
+
+_lib: Any = _util.lib
+_ffi: Any = _util.ffi
+
+_missing = [
+    name
+    for name in (
+        "EVP_get_digestbyname",
+        "SSL_do_handshake",
+        "SSL_get_peer_certificate",
+        "X509_digest",
+        "X509_free",
+        "SSL_read",
+        "SSL_write",
+        "SSL_pending",
+        "SSL_get_error",
+        "SSL_clear_mode",
+        "SSL_get_verify_result",
+        "SSL_session_reused",
+        "SSL_CTX_set_verify",
+        "SSL_CTX_set1_curves_list",
+        "SSL_CTX_set1_sigalgs_list",
+        "X509_verify_cert_error_string",
+        "ERR_clear_error",
+        "ERR_peek_error",
+        "ERR_get_error",
+    )
+    if not hasattr(_lib, name)
+]
+if _missing:
+    raise ImportError(f"this pyOpenSSL's bindings lack {', '.join(_missing)}", name="OpenSSL._util")
+
+#: The most plaintext in one TLS record (RFC 8446 §5.1).
+RECORD_SIZE: Final = 16_384
+#: One read gathers up to this much from the records that have arrived.
+READ_BUFFER_SIZE: Final = 8 * RECORD_SIZE
+
+#: Send the chain that was configured and nothing that the store of client CAs could add (ssl.h).
+NO_AUTO_CHAIN: Final = 0x8
+#: A write may be taken in parts and repeated from another buffer that begins with the same bytes.
+WRITE_MODES: Final = _lib.SSL_MODE_ENABLE_PARTIAL_WRITE | _lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+
+# One buffer serves every connection: a read fills it and copies out before it returns.
+_buffer = _ffi.new("char[]", READ_BUFFER_SIZE)
+_digest = _ffi.new("unsigned char[]", 64)
+_digest_size = _ffi.new("unsigned int *")
+_SHA256 = _lib.EVP_get_digestbyname(b"sha256")
+_ssl_do_handshake = _lib.SSL_do_handshake
+_ssl_read = _lib.SSL_read
+_ssl_write = _lib.SSL_write
+_ssl_pending = _lib.SSL_pending
+_ssl_get_error = _lib.SSL_get_error
+_clear_error = _lib.ERR_clear_error
+_from_buffer = _ffi.from_buffer
+_view = _ffi.buffer
+
+_WANT_READ = _lib.SSL_ERROR_WANT_READ
+_WANT_WRITE = _lib.SSL_ERROR_WANT_WRITE
+_ZERO_RETURN = _lib.SSL_ERROR_ZERO_RETURN
+
+
+class _Want:
+    """Nothing to read for now."""
+
+
+#: What :func:`read` gives when nothing has arrived.
+WANT: Final = _Want()
+#: What :func:`do_handshake` gives when the socket takes no more for now.
+WANT_WRITE: Final = _Want()
+
+
+class Closed(Exception):
+    """The other side will send no more.
+
+    :ivar clean: whether it said so with a close_notify; otherwise what came may have been cut short.
+    :ivar data: what came before the end and has not been given yet.
+    """
+
+    def __init__(self, clean: bool, data: bytes = b"") -> None:
+        super().__init__(clean)
+        self.clean = clean
+        self.data = data
+
+
+def accept(context: SSL.Context, sock: socket.socket) -> SSL.Connection:
+    """Make the server's end of a connection on a socket."""
+    connection = SSL.Connection(context, sock)
+    connection.set_accept_state()
+    # pyOpenSSL sets it for callers that block.  With it one read would go on over key updates and other
+    # records without application data for as long as a client sends them.
+    _lib.SSL_clear_mode(connection._ssl, _lib.SSL_MODE_AUTO_RETRY)
+    return connection
+
+
+def read(connection: SSL.Connection) -> bytes | _Want:
+    """Give what has arrived, up to :data:`READ_BUFFER_SIZE` bytes, or :data:`WANT`.
+
+    OpenSSL is left with no decrypted byte: what it has not given is still in the socket, so that
+    a level-triggered reactor says so.
+
+    :raises Closed: when nothing more will come, with the bytes that came before.
+    """
+    ssl = connection._ssl
+    got = _ssl_read(ssl, _buffer, READ_BUFFER_SIZE)
+    if got <= 0:
+        error = _ssl_get_error(ssl, got)
+        if error in (_WANT_READ, _WANT_WRITE):
+            return WANT
+        _clear_error()
+        raise Closed(error == _ZERO_RETURN)
+    if got < 2048 and not _ssl_pending(ssl):
+        # A small message on its own: asking for another record would cost a system call to learn
+        # that there is none.
+        return _view(_buffer, got)[:]  # type: ignore[no-any-return]  # cffi
+    while got <= READ_BUFFER_SIZE - RECORD_SIZE:
+        more = _ssl_read(ssl, _buffer + got, READ_BUFFER_SIZE - got)
+        if more <= 0:
+            error = _ssl_get_error(ssl, more)
+            if error in (_WANT_READ, _WANT_WRITE):
+                break
+            _clear_error()
+            raise Closed(error == _ZERO_RETURN, _view(_buffer, got)[:])
+        got += more
+    return _view(_buffer, got)[:]  # type: ignore[no-any-return]  # cffi
+
+
+def write(connection: SSL.Connection, data: bytes | memoryview) -> int:
+    """Write what the socket takes and give the number of bytes, 0 when it takes none now.
+
+    What was not taken must be written again first, with the same bytes (OpenSSL may hold a record
+    made of them).
+
+    :raises Closed: when the connection is broken.
+    """
+    ssl = connection._ssl
+    size = len(data)
+    start = _from_buffer(data)
+    done: int = _ssl_write(ssl, start, size)
+    if done == size:
+        return size
+    sent = 0
+    while True:
+        if done <= 0:
+            error = _ssl_get_error(ssl, done)
+            if error in (_WANT_READ, _WANT_WRITE):
+                return sent
+            _clear_error()
+            raise Closed(False)
+        sent += done
+        if sent == size:
+            return sent
+        done = _ssl_write(ssl, start + sent, size - sent)
+
+
+def do_handshake(connection: SSL.Connection) -> _Want | None:
+    """Take a step of the handshake: ``None`` when it is done, :data:`WANT` or :data:`WANT_WRITE` to go on later.
+
+    What pyOpenSSL's method of that name does, without an exception for each time that it has to wait.
+
+    :raises SSL.Error: it failed; or whatever a callback raised.
+    """
+    ssl = connection._ssl
+    done = _ssl_do_handshake(ssl)
+    if done == 1:
+        return None
+    error = _ssl_get_error(ssl, done)
+    if error == _WANT_READ:
+        return WANT
+    if error == _WANT_WRITE:
+        return WANT_WRITE
+    connection._raise_ssl_error(ssl, done)
+    raise SSL.Error([("", "", f"the handshake returned {done}")])
+
+
+def was_resumed(connection: SSL.Connection) -> bool:
+    """Whether the handshake resumed a session (RFC 8446 §2.2)."""
+    return bool(_lib.SSL_session_reused(connection._ssl))
+
+
+def peer_digest(connection: SSL.Connection) -> bytes | None:
+    """Give the SHA-256 of the client's certificate, 32 bytes; ``None`` where it sent none.
+
+    A tenth of the cost of taking the certificate out: a client that comes back is known by it.
+    """
+    certificate = _lib.SSL_get_peer_certificate(connection._ssl)
+    if certificate == _ffi.NULL:
+        return None
+    done = _lib.X509_digest(certificate, _SHA256, _digest, _digest_size)
+    _lib.X509_free(certificate)
+    if done != 1:
+        raise SSL.Error([("", "", "no digest of the client's certificate")])
+    return _view(_digest, 32)[:]  # type: ignore[no-any-return]  # cffi
+
+
+def verify_result(connection: SSL.Connection) -> int:
+    """Give the ``X509_V_…`` result for the client's chain; 0 also where it sent none.
+
+    A resumed session gives the result of the handshake that made it.
+    """
+    return int(_lib.SSL_get_verify_result(connection._ssl))
+
+
+def verify_error_text(result: int) -> str:
+    """Give OpenSSL's words for an ``X509_V_…`` result."""
+    return str(_ffi.string(_lib.X509_verify_cert_error_string(result)).decode("ascii", "replace"))
+
+
+@_ffi.callback("int (*)(int, X509_STORE_CTX *)")  # type: ignore[untyped-decorator]  # cffi
+def _accept_any(ok: int, store_ctx: object) -> int:
+    # What the verification has put into the thread's error queue stays there when nothing fails, and would be
+    # blamed on whatever connection is next (OpenSSL before 4 decides by it in SSL_get_error).
+    _clear_error()
+    return 1
+
+
+def accept_any_certificate(context: SSL.Context) -> None:
+    """Ask clients for a certificate and let the handshake go on whatever they send.
+
+    Unlike a callback of pyOpenSSL's that returns true, this leaves the error where
+    :func:`verify_result` and the session find it.
+    """
+    _lib.SSL_CTX_set_verify(context._context, SSL.VERIFY_PEER, _accept_any)
+
+
+def set_groups(context: SSL.Context, groups: tuple[str, ...]) -> None:
+    """Set the key exchange groups, the preferred one first.
+
+    :raises ValueError: OpenSSL has none of that name.
+    """
+    if _lib.SSL_CTX_set1_curves_list(context._context, ":".join(groups).encode()) != 1:
+        _clear_error()
+        raise ValueError(f"OpenSSL does not know one of the groups {', '.join(groups)}")
+
+
+def set_signature_algorithms(context: SSL.Context, names: tuple[str, ...]) -> None:
+    """Set the signature algorithms that are offered to and accepted from clients.
+
+    :raises ValueError: OpenSSL has none of that name.
+    """
+    if _lib.SSL_CTX_set1_sigalgs_list(context._context, ":".join(names).encode()) != 1:
+        _clear_error()
+        raise ValueError(f"OpenSSL does not know one of the signature algorithms {', '.join(names)}")
+
+
+def openssl_version() -> str:
+    """Give the version text of the OpenSSL that is in use."""
+    return SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode("ascii", "replace")

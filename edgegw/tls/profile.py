@@ -1,0 +1,167 @@
+"""What one generation of the configuration serves on one port.
+
+A profile owns the connections that were accepted under it.  When a new configuration is swapped
+in, the port gets another profile and the connections keep theirs until they end.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.logger import Logger
+
+from edgegw.deadlines import Deadlines
+from edgegw.identity import ConnectionInfo
+from edgegw.model import Listener
+from edgegw.names import covers
+from edgegw.observe.metrics import ListenerMetrics
+from edgegw.tcp import Server
+from edgegw.tls.listener import TLSListener
+from edgegw.tls.transport import HELLO, Judge, TLSServer
+from edgegw.tls.turns import HandshakeTurns
+from edgegw.verdict import Reason
+
+__all__ = ["PlainListener", "PortProfile"]
+
+_log = Logger("edgegw.tls")
+
+# What scanners, impatient clients and a full house do all day is not worth a line at the default level.
+_QUIET = frozenset({
+    Reason.CLIENT_CLOSED, Reason.NOT_TLS, Reason.HANDSHAKE_TIMEOUT, Reason.MAX_CONNECTIONS,
+    Reason.MAX_CONNECTIONS_PER_PEER, Reason.MAX_HANDSHAKES,
+})
+
+
+class PlainListener:
+    """A listener without TLS.
+
+    :ivar build_protocol: makes the protocol for an accepted connection.
+    :ivar site: what the listener serves; whoever builds the protocols sets it.
+    """
+
+    site: Any
+
+    def __init__(
+        self, model: Listener, metrics: ListenerMetrics, build_protocol: Callable[[ConnectionInfo], Any]
+    ) -> None:
+        self.model = model
+        self.metrics = metrics
+        self.build_protocol = build_protocol
+
+
+class PortProfile:
+    """The listeners of one port, all of one kind and with distinct host names.
+
+    :param connection_gone: called whenever a connection has ended.
+    :ivar transports: the open connections, those still in their handshake included.
+    :ivar peers: connections by address, kept by the port over all its generations.
+    :ivar only: see :class:`edgegw.tls.transport.TLSOwner`.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[TLSListener] | Sequence[PlainListener],
+        deadlines: Deadlines,
+        turns: HandshakeTurns,
+        connection_gone: Callable[[], None],
+    ) -> None:
+        self.listeners = listeners
+        self.deadlines = deadlines
+        self.turns = turns
+        self.first = listeners[0]
+        self.secure = isinstance(self.first, TLSListener)
+        self.port_number = 0
+        self.max_connections = sum(one.model.limits.max_connections for one in listeners)
+        self.max_per_peer = max(one.model.limits.max_connections_per_peer for one in listeners)
+        self.handshake_timeout = max(one.model.limits.handshake_timeout for one in listeners)
+        self.transports: set[Server] = set()
+        self.peers: dict[str, int] = {}
+        self._connection_gone = connection_gone
+        self._exact: dict[str | None, Any] = {}
+        self._wildcards: list[tuple[str, Any]] = []
+        for listener in listeners:
+            hostname = listener.model.hostname
+            if hostname is not None and hostname.startswith("*."):
+                self._wildcards.append((hostname, listener))
+            else:
+                self._exact[hostname] = listener
+        # The wildcard with the most labels wins (Gateway API, Listener.hostname).
+        self._wildcards.sort(key=lambda entry: -entry[0].count("."))
+        self.only: tuple[SSL.Context, Judge] | None = None
+        if isinstance(self.first, TLSListener) and len(listeners) == 1:
+            table = self.first.certificates
+            if self.first.model.hostname is None and not table.varies:
+                self.only = (table.default, self.first)
+
+    # --- choosing ---------------------------------------------------------------------------
+
+    def listener_for(self, name: str | None) -> Any:
+        """Give the listener that takes a canonical name: exact over wildcard over no host name."""
+        if name is not None:
+            listener = self._exact.get(name)
+            if listener is not None:
+                return listener
+            for pattern, listener in self._wildcards:
+                if covers(pattern, name):
+                    return listener
+        return self._exact.get(None)
+
+    def choose(self, server_name: str | None) -> tuple[SSL.Context | None, Judge] | None:
+        """Give the context and the listener for an SNI; ``None`` where no listener takes it.
+
+        A client without SNI, and where there is no listener for every name one with an unknown SNI, gets
+        the port's first listener, unless that is strict: the name that it asks for in its requests is
+        compared with the listener all the same.
+        """
+        listener: Any = self.listener_for(server_name) or self.first
+        return listener.certificates.find(server_name), listener
+
+    def take_turn(self, transport: TLSServer) -> bool:
+        """Whether a handshake may take a step in this turn of the reactor."""
+        return self.turns.take(transport)
+
+    # --- counting ---------------------------------------------------------------------------
+
+    def admit(self, peer: str) -> Reason | None:
+        """Count a connection in, or say which limit is reached."""
+        held = self.peers.get(peer, 0)
+        if len(self.transports) >= self.max_connections:
+            return Reason.MAX_CONNECTIONS
+        if held >= self.max_per_peer:
+            return Reason.MAX_CONNECTIONS_PER_PEER
+        self.peers[peer] = held + 1
+        return None
+
+    def dismiss(self, peer: str) -> None:
+        """Count out a connection that :meth:`admit` has counted in."""
+        held = self.peers[peer] - 1
+        if held:
+            self.peers[peer] = held
+        else:
+            del self.peers[peer]
+
+    def refused(self, transport: TLSServer, reason: Reason, detail: str) -> None:
+        """Count and log a connection that did not get to its protocol."""
+        judge: Any = transport.judge or self.first
+        judge.failed(transport, reason, transport.state != HELLO)
+        log = _log.debug if reason in _QUIET else _log.info
+        log(
+            "refused {peer} on {listener}: {reason} (sni {sni}) {detail}",
+            peer=transport.hostname,
+            listener=judge.model.name,
+            reason=reason.value,
+            sni=transport.server_name,
+            detail=detail,
+        )
+
+    def lost(self, transport: Server) -> None:
+        """Count a connection out."""
+        self.transports.discard(transport)
+        self.dismiss(str(transport.hostname))
+        if isinstance(transport, TLSServer):
+            if transport.state != HELLO and transport.judge is not None:
+                transport.judge.gone()
+        else:
+            self.first.metrics.connections -= 1
+        self._connection_gone()

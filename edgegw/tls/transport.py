@@ -1,0 +1,340 @@
+"""A Twisted TCP transport whose socket OpenSSL reads and writes itself.
+
+It is Twisted's accepted connection with reading, writing and closing replaced, so producers,
+buffers, half-close and addresses work as everywhere; any protocol runs on it.  The protocol is
+made when the handshake is done: clients that never finish one cost no more than the handshake.
+
+A connection goes through ``HELLO`` (the ClientHello is looked at, where names matter), ``HANDSHAKE``
+and ``OPEN``.  After a refusal it lingers (see :class:`edgegw.tcp.Server`), so that the alert arrives.
+"""
+from __future__ import annotations
+
+import select
+import socket
+from errno import EAGAIN, EWOULDBLOCK
+from math import inf
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from OpenSSL import SSL, crypto
+from twisted.internet import main
+from twisted.internet.error import ConnectionAborted, ConnectionLost
+from twisted.internet.interfaces import INegotiated, ISSLTransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from edgegw.deadlines import Deadlines
+from edgegw.tcp import Server, Why
+from edgegw.tls import openssl
+from edgegw.tls.context import canonical_server_name
+from edgegw.tls.failure import reason_for_error
+from edgegw.verdict import Reason
+from edgegw.wire.client_hello import BadClientHello, NotTLS, parse_client_hello
+
+__all__ = ["Judge", "TLSOwner", "TLSServer"]
+
+HELLO: Final = 0
+HANDSHAKE: Final = 1
+OPEN: Final = 2
+
+#: Seconds between two looks at an incomplete ClientHello where the kernel cannot wait for more of it.
+LOOK_AGAIN: Final = 0.05
+#: Seconds in which a client that takes nothing must make room for the close_notify.
+CLOSE_SECONDS: Final = 10.0
+#: A ClientHello, over however many records, is no longer than this (OpenSSL's own bound is larger).
+MAX_CLIENT_HELLO: Final = 16_384
+
+# Alert records as they stand on the wire before any key is agreed (RFC 8446 §6).
+ALERT_HANDSHAKE_FAILURE: Final = bytes.fromhex("15030300020228")
+ALERT_DECODE_ERROR: Final = bytes.fromhex("15030300020232")
+ALERT_UNRECOGNIZED_NAME: Final = bytes.fromhex("15030300020270")
+
+_log = Logger("edgegw.tls")
+_DONE = main.CONNECTION_DONE
+_LOST = main.CONNECTION_LOST
+
+
+class Judge(Protocol):
+    """Decides, for one listener, about the connections whose names lead to it."""
+
+    def may_begin(self, transport: TLSServer) -> Reason | None:
+        """Called before OpenSSL sees a byte; a reason refuses the connection."""
+
+    def judge(self, transport: TLSServer) -> Any:
+        """Called when OpenSSL's handshake is done: the protocol to run, or a ``Reason`` to refuse."""
+
+    def gone(self) -> None:
+        """Called when a connection has ended that :meth:`may_begin` let begin."""
+
+
+class TLSOwner(Protocol):
+    """Who accepted a TLS connection.
+
+    :ivar only: the context and judge for every connection, where the name makes no difference.
+    """
+
+    deadlines: Deadlines
+    only: tuple[SSL.Context, Judge] | None
+
+    def take_turn(self, transport: TLSServer) -> bool:
+        """Whether the handshake may take a step in this turn; otherwise it is called again in a later one."""
+
+    def choose(self, server_name: str | None) -> tuple[SSL.Context | None, Judge] | None:
+        """Give the context and the judge for a name; ``None`` where no listener takes it."""
+
+    def refused(self, transport: TLSServer, reason: Reason, detail: str) -> None:
+        """The connection did not get to its protocol; called once."""
+
+    def lost(self, transport: Server) -> None:
+        """The connection is gone; called once."""
+
+
+@implementer(ISSLTransport, INegotiated)
+class TLSServer(Server):
+    """The server's end of one TLS connection.
+
+    :ivar judge: the listener that the client's name led to; ``None`` before that is known.
+    :ivar server_name: SNI in canonical form, once it has been read.
+    :ivar state: ``HELLO``, ``HANDSHAKE`` or ``OPEN``.
+    """
+
+    owner: TLSOwner
+    tls: SSL.Connection | None = None
+    judge: Judge | None = None
+    server_name: str | None = None
+    state = HELLO
+    _refused = False
+    _paused = False
+    _own_end_closed = False
+    _peer_end_closed = False
+    _low_water_mark = 1
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def doRead(self) -> Why:  # type: ignore[override]  # Twisted swaps it when a connection is aborted
+        """Called by the reactor when the socket is readable."""
+        if self.lingering:
+            return self._linger()
+        if self.state == OPEN:
+            try:
+                data = openssl.read(self.tls)  # type: ignore[arg-type]  # OPEN means there is one
+            except openssl.Closed as closed:
+                return self._peer_closed(closed)
+            if data is not openssl.WANT:
+                self.protocol.dataReceived(data)
+            return None
+        if not self.owner.take_turn(self):
+            return None
+        return self._look_at_hello() if self.state == HELLO else self._handshake()
+
+    def _peer_closed(self, closed: openssl.Closed) -> Why:
+        if closed.data:
+            self.protocol.dataReceived(closed.data)
+            if not self.connected or self.lingering:
+                return None
+        if not closed.clean:
+            return _LOST
+        self._peer_end_closed = True
+        return _DONE
+
+    def _look_at_hello(self) -> Why:
+        """Choose the listener, by the name in the ClientHello where that makes a difference."""
+        choice: tuple[SSL.Context | None, Judge] | None = self.owner.only
+        if choice is None:
+            try:
+                peeked = self.socket.recv(MAX_CLIENT_HELLO + 1, socket.MSG_PEEK)
+            except OSError as error:
+                return None if error.errno in (EAGAIN, EWOULDBLOCK) else self._gone()
+            if not peeked:
+                return self._gone()
+            try:
+                hello = parse_client_hello(peeked, MAX_CLIENT_HELLO)
+            except NotTLS as error:
+                return self.refuse(Reason.NOT_TLS, str(error))
+            except BadClientHello as error:
+                return self.refuse(Reason.BAD_CLIENT_HELLO, str(error), ALERT_DECODE_ERROR)
+            if hello is None:
+                return self._wait_for_more(len(peeked))
+            self._set_low_water_mark(1)
+            self.server_name = hello.server_name
+            choice = self.owner.choose(hello.server_name)
+            if choice is None:
+                return self.refuse(Reason.UNRECOGNIZED_NAME, str(hello.server_name), ALERT_UNRECOGNIZED_NAME)
+        context, self.judge = choice
+        if context is None:
+            return self.refuse(Reason.UNRECOGNIZED_NAME, str(self.server_name), ALERT_UNRECOGNIZED_NAME)
+        reason = self.judge.may_begin(self)
+        if reason is not None:
+            alert = ALERT_HANDSHAKE_FAILURE if reason is Reason.NO_TRUST_ANCHOR else b""
+            return self.refuse(reason, "", alert)
+        self.state = HANDSHAKE
+        self.tls = openssl.accept(context, self.socket)
+        return self._handshake()
+
+    def _wait_for_more(self, seen: int) -> Why:
+        """Wait, without spinning on what has been peeked at: polling is level-triggered."""
+        if seen >= self._low_water_mark:
+            self._set_low_water_mark(seen + 1)
+            return None
+        # Woken by something else than enough bytes; or a Unix socket, which does not heed the mark.
+        poll = select.poll()
+        poll.register(self.socket, select.POLLRDHUP)
+        if poll.poll(0):
+            return self._gone()
+        self.stopReading()
+        self.reactor.callLater(LOOK_AGAIN, self._look_again)
+        return None
+
+    def _look_again(self) -> None:
+        if self.connected and self.state == HELLO and not self._refused:
+            self.startReading()
+
+    def _set_low_water_mark(self, size: int) -> None:
+        if size != self._low_water_mark:
+            self._low_water_mark = size
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+
+    def _gone(self) -> Why:
+        self._refuse(Reason.CLIENT_CLOSED, "before a ClientHello")
+        return _LOST
+
+    def _handshake(self) -> Why:
+        tls, judge = self.tls, self.judge
+        assert tls is not None and judge is not None
+        try:
+            wanted = openssl.do_handshake(tls)
+        except Exception as error:
+            # Not SSL.Error alone: what a callback raises comes out here too, and refuses.
+            reason, detail = reason_for_error(error, openssl.verify_result(tls))
+            self.server_name = self.server_name or canonical_server_name(tls)
+            return self.refuse(reason, detail)
+        if wanted is not None:
+            if wanted is openssl.WANT_WRITE:
+                self.startWriting()
+            return None
+        try:
+            verdict = judge.judge(self)
+        except Exception:
+            _log.failure("judging {transport!r}", transport=self)
+            verdict = Reason.INTERNAL_ERROR
+        if isinstance(verdict, Reason):
+            return self.refuse(verdict, "after the handshake")
+        self.state = OPEN
+        self.deadline = inf
+        self.protocol = verdict
+        verdict.makeConnection(self)
+        # The first request often comes with the client's last flight.
+        return None if self._paused or self.disconnecting or not self.connected else self.doRead()
+
+    def pauseProducing(self) -> None:
+        """Read no more until :meth:`resumeProducing`."""
+        self._paused = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        self._paused = False
+        super().resumeProducing()
+
+    # --- refusing ---------------------------------------------------------------------------
+
+    def refuse(self, reason: Reason, detail: str, alert: bytes = b"") -> Why:
+        """End the connection before it was open; an alert that OpenSSL wrote is already on its way.
+
+        :param alert: an alert record to send in the clear, before OpenSSL had a part in it.
+        """
+        self._refuse(reason, detail)
+        if alert:
+            try:
+                self.socket.send(alert)
+            except OSError:
+                return _LOST
+        elif self.tls is None:
+            return _LOST
+        self._set_low_water_mark(1)
+        return self._begin_linger()
+
+    def _refuse(self, reason: Reason, detail: str) -> None:
+        if self.state != OPEN and not self._refused:
+            self._refused = True
+            self.owner.refused(self, reason, detail)
+
+    def deadline_passed(self) -> None:
+        """End a handshake that takes too long, or a peer that never closes; see ``Deadlines``."""
+        if self.connected:
+            self._refuse(Reason.HANDSHAKE_TIMEOUT, "")
+        super().deadline_passed()
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def doWrite(self) -> Why:  # type: ignore[override]  # Twisted swaps it when a connection is aborted
+        """Called by the reactor when the socket is writable."""
+        if self.state == HANDSHAKE and not self.lingering:
+            self.stopWriting()
+            return self._handshake()
+        return super().doWrite()  # type: ignore[no-any-return]  # Twisted's
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
+        """Encrypt and send what the socket takes."""
+        if not data:
+            return 0
+        if self.state != OPEN:
+            return _LOST
+        try:
+            return openssl.write(self.tls, data)  # type: ignore[arg-type]  # OPEN means there is one
+        except openssl.Closed:
+            return _LOST
+
+    # --- closing ----------------------------------------------------------------------------
+
+    def _close_notify(self) -> bool:
+        """Say that no more is coming; whether the socket took it or there is nobody to tell."""
+        if self._own_end_closed or self.tls is None or self.state != OPEN:
+            return True
+        try:
+            self.tls.shutdown()
+        except SSL.WantWriteError:
+            return False
+        except SSL.Error:
+            pass  # the peer is gone
+        self._own_end_closed = True
+        return True
+
+    def _postLoseConnection(self) -> Why:
+        if not self._close_notify():
+            # Without it the client would take a response that ends with the connection for a truncated one.
+            if self.deadline == inf:
+                self.owner.deadlines.watch(self, monotonic() + CLOSE_SECONDS)
+            self.startWriting()
+            return None
+        return super()._postLoseConnection()
+
+    def _closeWriteConnection(self) -> None:
+        if not self._close_notify():
+            self._writeDisconnected = False
+            self.startWriting()
+            return
+        super()._closeWriteConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Free everything, tell the protocol and the owner."""
+        if reason.check(ConnectionAborted):
+            self._refuse(Reason.DRAINING, "the gateway cut it")
+        else:
+            self._refuse(Reason.CLIENT_CLOSED, "during the handshake")
+        if self._peer_end_closed and not reason.check(ConnectionAborted):
+            self._close_notify()
+        self.tls = None
+        super().connectionLost(reason)
+
+    # --- what TLS knows ---------------------------------------------------------------------
+
+    @property
+    def negotiatedProtocol(self) -> bytes | None:
+        """The protocol that ALPN chose, or ``None``."""
+        return (self.tls.get_alpn_proto_negotiated() or None) if self.tls is not None else None
+
+    def getPeerCertificate(self) -> crypto.X509 | None:
+        """The client's certificate, verified or not; ``None`` without one."""
+        return self.tls.get_peer_certificate() if self.tls is not None else None

@@ -1,0 +1,1 @@
+"""Upstreams: connections, their pools, and which endpoint is next."""
