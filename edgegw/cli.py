@@ -1,0 +1,149 @@
+"""The ``edgegw`` command.
+
+``edgegw run``     serves a configuration in the foreground
+``edgegw check``   says what a configuration would run, or what is wrong with it
+``edgegw schema``  prints the JSON Schema of the configuration
+``edgegw demo``    makes a throw-away PKI, an upstream and a configuration, and serves it
+``edgegw version`` says which versions are at work
+
+The exit status is 0 when what was asked for was done, 1 when the configuration or an address cannot
+be used, 2 when the command line cannot be understood.
+"""
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from io import TextIOWrapper
+from typing import Any
+
+from edgegw.descriptors import hold_standard
+from edgegw.openssl_conf import use_configuration
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit status.
+
+    :param argv: the arguments behind the command's name; ``sys.argv``'s if not given.
+    :raises SystemExit: argparse's, after ``--help`` and after arguments that it does not understand.
+    """
+    hold_standard()
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Whatever the locale: a description that cannot be printed would pass for a faulty configuration.
+        sys.stdout.reconfigure(encoding="utf-8")
+    parser, options, rest = _parse(argv)
+    command = options.command
+    if command in ("demo", "run"):
+        use_configuration()
+    if command == "demo":
+        from edgegw.demo import run_demo
+
+        return run_demo(rest)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if command == "run":
+        return _run(parser, options.config)
+    if command == "check":
+        return _check(options.file, options.strict)
+    if command == "schema":
+        return _schema()
+    return _version()
+
+
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(prog="edgegw", description="A pluggable mTLS edge gateway.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve a configuration in the foreground")
+    run.add_argument("-c", "--config", metavar="FILE", help="default: /etc/edgegw/edgegw.yaml")
+    check = commands.add_parser("check", help="say what a configuration would run, or what is wrong with it")
+    check.add_argument("file", metavar="FILE")
+    check.add_argument("--strict", action="store_true", help="take warnings for faults")
+    commands.add_parser("schema", help="print the JSON Schema of the configuration")
+    # It has options and a help of its own.
+    commands.add_parser("demo", help="serve a throw-away PKI, upstream and configuration", add_help=False)
+    commands.add_parser("version", help="say which versions are at work")
+    options, rest = parser.parse_known_args(argv)
+    return parser, options, rest
+
+
+def _run(parser: argparse.ArgumentParser, given: str | None) -> int:
+    from edgegw.reactor import install
+
+    # Before anything imports twisted.internet.reactor, which would choose another.
+    reactor: Any = install()
+    from twisted.logger import globalLogBeginner
+
+    from edgegw.config import ConfigError
+    from edgegw.observe.logs import StandardOutputLog
+    from edgegw.service import CannotStart, GatewayService
+    from edgegw.tap import DEFAULT_CONFIG, config_path, read
+
+    path = config_path(given)
+    if path is None:
+        parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
+    try:
+        loaded = read(path)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    output = StandardOutputLog(loaded.gateway.logging)
+    globalLogBeginner.beginLoggingTo([output], redirectStandardIO=False)
+    service = GatewayService(reactor, partial(read, path), initial=loaded, output=output)
+    try:
+        service.privilegedStartService()
+        service.startService()
+    except CannotStart as error:
+        print(error, file=sys.stderr)
+        return 1
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    # What has been built so far stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    reactor.run()
+    return 0
+
+
+def _check(file: str, strict: bool) -> int:
+    from edgegw.config import ConfigError, describe
+    from edgegw.observe.metrics import Metrics
+    from edgegw.proxy.generation import Generation, GenerationError
+    from edgegw.tap import read
+
+    try:
+        loaded = read(file)
+        # What has no fault must be what runs, also where only OpenSSL can tell.
+        Generation(None, loaded.gateway, Metrics())
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except GenerationError as error:
+        print(f"{file}:1:1: {error}", file=sys.stderr)
+        return 1
+    if strict and loaded.warnings:
+        for warning in loaded.warnings:
+            print(warning, file=sys.stderr)
+        return 1
+    print(describe(loaded.gateway, datetime.now(UTC)).rstrip("\n"))
+    for warning in loaded.warnings:
+        print(warning)
+    return 0
+
+
+def _schema() -> int:
+    from edgegw.config import schema_text
+
+    print(schema_text(), end="")
+    return 0
+
+
+def _version() -> int:
+    from edgegw.observe.metrics import versions
+
+    for name, version in versions().items():
+        print(f"{name} {version}")
+    return 0

@@ -1,0 +1,444 @@
+"""The gateway as a Twisted service: start, reload, drain.
+
+A start and a reload do the same thing: a new generation of the configuration is built completely
+beside what runs, everything that it needs and that is not open yet is opened, and only then does it
+take over.  Whatever fails on the way is undone and told, and what ran before runs on.
+
+SIGHUP reloads.  The first SIGTERM or SIGINT stops accepting and lets what is in flight finish, for
+``drain_timeout`` seconds at most; the second one ends that at once.
+"""
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from types import FrameType
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from edgegw.config import ConfigError, Loaded
+from edgegw.descriptors import allow_most
+from edgegw.model import Admin, Gateway
+from edgegw.observe.admin import AdminSite
+from edgegw.observe.logs import StandardOutputLog
+from edgegw.observe.metrics import Metrics
+from edgegw.proxy.generation import Generation, GenerationError
+from edgegw.systemd import Notifier
+from edgegw.tls.port import ListeningPort, PortKey
+
+__all__ = ["CannotStart", "GatewayService"]
+
+_log = Logger(namespace="edgegw.service")
+
+#: Seconds that the end of a drain may take on top of ``drain_timeout``.
+_CLOSING_SECONDS = 5.0
+
+Build = Callable[[Any, Gateway, Metrics], Generation]
+
+
+class CannotStart(Exception):
+    """The configuration cannot be used, or an address cannot be listened on.
+
+    :ivar faults: one line of text each.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class _Port(Protocol):
+    def getHost(self) -> Any: ...
+
+    def stopListening(self) -> Deferred[None] | None: ...
+
+
+@frozen(eq=False)
+class _Serving:
+    """A configuration in use, and what is open for it."""
+
+    gateway: Gateway
+    generation: Generation
+    ports: Mapping[PortKey, ListeningPort]
+    admin: _Port | None
+
+
+class GatewayService(Service):
+    """Serves one configuration, and after each reload another.
+
+    :param reactor: provides ``IReactorCore``, ``IReactorTCP``, ``IReactorTime`` and ``IReactorThreads``.
+    :param load: reads the configuration; raises :class:`~edgegw.config.ConfigError`.  At a reload it is
+        called on another thread.
+    :param build: makes a generation of a configuration.
+    :param initial: the configuration to start with, if it was read already.
+    :param output: the log whose format and level the configuration sets; ``None`` leaves logging alone.
+    :param take_signals: handle SIGHUP, SIGTERM and SIGINT while running.  An application that embeds
+        the service and has signals of its own says no, and calls :meth:`reload` and
+        :meth:`stopService`.
+    :ivar metrics: this service's metrics, which outlive reloads.
+    :ivar ready: whether new connections are taken; what ``/readyz`` tells.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        load: Callable[[], Loaded],
+        *,
+        build: Build = Generation,
+        initial: Loaded | None = None,
+        output: StandardOutputLog | None = None,
+        notifier: Notifier | None = None,
+        take_signals: bool = True,
+    ) -> None:
+        self.metrics = Metrics()
+        self.ready = False
+        self._reactor = reactor
+        self._load = load
+        self._build = build
+        self._initial = initial
+        self._output = output
+        self._notifier = Notifier() if notifier is None else notifier
+        self._take_signals = take_signals
+        self._admin_site = AdminSite(reactor, self.metrics.registry, lambda: self.ready)
+        self._serving: _Serving | None = None
+        self._draining: set[Generation] = set()
+        self._reloads = DeferredLock()
+        self._stopping: Deferred[None] | None = None
+        self._terminations = 0
+        self._end_drain: Deferred[str] | None = None
+        self._previous_handlers: dict[int, Any] = {}
+        if output is not None:
+            self.metrics.dropped_log_lines = lambda: output.writer.dropped
+
+    # --- what is open -------------------------------------------------------------------------
+
+    @property
+    def ports(self) -> Mapping[PortKey, ListeningPort]:
+        """The open ports, by the addresses and ports that were configured; ``getHost()`` tells the real ones."""
+        return {} if self._serving is None else self._serving.ports
+
+    @property
+    def admin_port(self) -> _Port | None:
+        """The admin site's port, if there is one."""
+        return None if self._serving is None else self._serving.admin
+
+    # --- start --------------------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        """Open every port, with the privileges that the process was started with.
+
+        :raises CannotStart: the configuration cannot be used, or a port cannot be opened; nothing is
+            left open then.
+        """
+        self._open()
+
+    def startService(self) -> None:
+        """Open every port, unless :meth:`privilegedStartService` did, and serve once the reactor runs.
+
+        :raises CannotStart: as :meth:`privilegedStartService` does.
+        """
+        self._open()
+        super().startService()
+        self._reactor.callWhenRunning(self._announce)
+
+    def _open(self) -> None:
+        if self._serving is not None:
+            return
+        allow_most()
+        try:
+            loaded = self._load() if self._initial is None else self._initial
+            self._initial = None
+            self._take_over(loaded, self._bring_up(loaded.gateway, None))
+        except (ConfigError, GenerationError, _CannotOpen) as error:
+            raise CannotStart(str(error).splitlines()) from error
+
+    def _announce(self) -> None:
+        if not self.running or self._serving is None:
+            return
+        if self._take_signals:
+            self._install_handlers()
+        self.ready = True
+        self._notifier.ready(self._summary())
+        _log.info("Ready: {summary}", summary=self._summary())
+
+    def _summary(self) -> str:
+        assert self._serving is not None
+        return f"Listeners: {len(self._serving.gateway.listeners)}, ports: {len(self._serving.ports)}"
+
+    def _bring_up(self, gateway: Gateway, before: _Serving | None) -> _Serving:
+        """Build a generation and open what it needs beyond what is open; undo all of it if a part fails.
+
+        :raises GenerationError: as building does.
+        :raises _CannotOpen: a port cannot be opened.
+        """
+        with ExitStack() as undo:
+            generation = self._build(self._reactor, gateway, self.metrics)
+            undo.callback(generation.abort)
+            undo.callback(generation.retire)
+            kept = {} if before is None else {k: p for k, p in before.ports.items() if k in generation.port_keys}
+            opened: dict[PortKey, ListeningPort] = {}
+            faults = []
+            for key in sorted(generation.port_keys - kept.keys(), key=lambda key: (key[0] or "", key[1])):
+                try:
+                    opened[key] = generation.listen(key)
+                except CannotListenError as error:
+                    faults.append(_cannot_listen(key, _names_at(gateway, key), error))
+                else:
+                    undo.callback(_close, opened[key])
+            admin = None if before is None else before.admin
+            if before is None or before.gateway.admin != gateway.admin:
+                try:
+                    admin = self._listen_admin(gateway.admin)
+                except CannotListenError as error:
+                    assert gateway.admin is not None
+                    faults.append(_cannot_listen((gateway.admin.address, gateway.admin.port), "admin", error))
+                else:
+                    undo.callback(_close, admin)
+            if faults:
+                raise _CannotOpen("\n".join(faults))
+            for port in kept.values():
+                if before is not None:
+                    undo.callback(before.generation.adopt, port)
+                generation.adopt(port)
+            undo.pop_all()
+        return _Serving(gateway, generation, {**kept, **opened}, admin)
+
+    def _listen_admin(self, admin: Admin | None) -> _Port | None:
+        if admin is None:
+            return None
+        port: _Port = self._reactor.listenTCP(admin.port, self._admin_site, interface=admin.address)
+        return port
+
+    def _take_over(self, loaded: Loaded, serving: _Serving) -> None:
+        """Make a generation that was brought up the one that serves."""
+        before = self._serving
+        self._serving = serving
+        if self._output is not None:
+            self._output.use(serving.gateway.logging)
+        self.metrics.use_gateway(serving.gateway)
+        for warning in loaded.warnings:
+            # An event with a field called "warning" is one of the warnings module's to Twisted.
+            _log.warn("{text}", text=str(warning))
+        for key, port in serving.ports.items():
+            if before is None or key not in before.ports:
+                _log.info("Listening on {address} for {listeners}", address=_host(port),
+                          listeners=_names_at(serving.gateway, key))
+        if serving.admin is not None and (before is None or before.admin is not serving.admin):
+            _log.info("Metrics and health on {address}", address=_host(serving.admin))
+
+    # --- reload -------------------------------------------------------------------------------
+
+    def reload(self) -> Deferred[bool]:
+        """Read the configuration again and serve it, or go on with the old one and log why not.
+
+        Reloads run one after the other.
+
+        :returns: fires with whether the new configuration is in use; it does not fail.
+        """
+        return self._reloads.run(lambda: Deferred.fromCoroutine(self._reload()))
+
+    async def _reload(self) -> bool:
+        before = self._serving
+        if before is None or not self.running:
+            return False
+        _log.info("Reloading")
+        self._notifier.reloading()
+        try:
+            loaded = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._load)
+            if not self.running:
+                return False
+            after = self._bring_up(loaded.gateway, before)
+        except (ConfigError, GenerationError, _CannotOpen) as error:
+            faults = str(error).splitlines()
+            for fault in faults:
+                _log.error("Reload failed: {fault}", fault=fault)
+            self._keep_old(faults[0])
+            return False
+        except Exception as error:
+            _log.failure("Reload failed, which is a fault of the gateway")
+            self._keep_old(repr(error))
+            return False
+        self._take_over(loaded, after)
+        for key in before.ports.keys() - after.ports.keys():
+            _log.info("No longer listening on {address}", address=_host(before.ports[key]))
+            _close(before.ports[key])
+        if before.admin is not after.admin:
+            _close(before.admin)
+        self._let_drain(before.generation)
+        self.metrics.reload_succeeded()
+        self._notifier.ready(self._summary())
+        _log.info("Reloaded: {summary}", summary=self._summary())
+        return True
+
+    def _keep_old(self, fault: str) -> None:
+        self.metrics.reload_failed()
+        _log.error("The previous configuration stays in use")
+        if self.running:
+            self._notifier.ready(f"{self._summary()}; the last reload failed: {fault}")
+
+    def _let_drain(self, generation: Generation) -> None:
+        """Let a replaced generation finish what it has begun, however long that takes."""
+
+        def idle(_: object) -> None:
+            self._draining.discard(generation)
+            self.metrics.generations_draining = len(self._draining)
+
+        self._draining.add(generation)
+        self.metrics.generations_draining = len(self._draining)
+        retired = maybeDeferred(generation.retire)
+        retired.addCallback(lambda _: generation.when_idle()).addCallback(idle)
+        retired.addErrback(_log_failure, "A replaced configuration did not end")
+
+    # --- stop ---------------------------------------------------------------------------------
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting and wait for what is in flight, ``drain_timeout`` seconds at most.
+
+        :returns: fires when everything is closed.
+        """
+        if self._stopping is None:
+            super().stopService()
+            self._stopping = Deferred.fromCoroutine(self._stop()).addErrback(_log_failure, "The end was not clean")
+        stopped: Deferred[None] = Deferred()
+
+        def pass_on(result: None) -> None:
+            stopped.callback(None)
+
+        self._stopping.addCallback(pass_on)
+        return stopped
+
+    async def _stop(self) -> None:
+        self.ready = False
+        serving = self._serving
+        if serving is None:
+            return
+        timeout = serving.gateway.drain_timeout
+        self._notifier.stopping("Draining", timeout + _CLOSING_SECONDS)
+        generations = [*self._draining, serving.generation]
+        closed = [_close(port) for port in serving.ports.values()]
+        serving.generation.retire()
+        _log.info("Stopping; connections open: {connections}, drain_timeout: {timeout} s",
+                  connections=_connections(generations), timeout=timeout)
+        idle = DeferredList([*closed, *(g.when_idle() for g in generations)], consumeErrors=True)
+        why = await self._first(idle, 0.0 if self._terminations > 1 else timeout)
+        if why:
+            _log.warn("Connections cut: {connections}, because {why}", connections=_connections(generations), why=why)
+        for generation in generations:
+            generation.abort()
+        if serving.admin is not None:
+            await _close(serving.admin)
+        self._restore_handlers()
+        self._serving = None
+        _log.info("Stopped")
+
+    def _first(self, idle: Deferred[Any], timeout: float) -> Deferred[str]:
+        """Fire when nothing is left (``""``), or with why that is waited for no longer."""
+        over: Deferred[str] = Deferred()
+
+        def finish(why: str) -> None:
+            self._end_drain = None
+            if timer.active():
+                timer.cancel()
+            if not over.called:
+                over.callback(why)
+
+        timer = self._reactor.callLater(timeout, finish, f"drain_timeout of {timeout:g} s is over")
+        self._end_drain = Deferred()
+        self._end_drain.addCallback(finish)
+        idle.addCallback(lambda _: finish(""))
+        return over
+
+    # --- signals ------------------------------------------------------------------------------
+
+    def _install_handlers(self) -> None:
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            previous = signal.getsignal(number)
+            if number == signal.SIGINT and previous not in (
+                signal.default_int_handler,
+                getattr(self._reactor, "sigInt", None),
+            ):
+                # A debugger's, or a shell's that ignores it for background jobs.
+                continue
+            self._previous_handlers[number] = signal.SIG_DFL if previous is None else previous
+            signal.signal(number, self._on_signal)
+
+    def _restore_handlers(self) -> None:
+        for number, previous in self._previous_handlers.items():
+            signal.signal(number, previous)
+        self._previous_handlers.clear()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # Between any two instructions of the reactor's thread: nothing but a note may be left here.
+        self._reactor.callFromThread(self._hang_up if number == signal.SIGHUP else partial(self._terminate, number))
+
+    def _hang_up(self) -> None:
+        # One that waits already will read what this one would.
+        if not self._reloads.waiting:
+            self.reload().addErrback(_log_failure, "A reload failed")
+
+    def _terminate(self, number: int) -> None:
+        _log.info("Received {name}", name=signal.Signals(number).name)
+        self._terminations += 1
+        if self._terminations == 1 and self._stopping is None:
+            # Twisted's own handler would do the same and note the signal, and twistd would then end
+            # by it instead of with status 0.
+            try:
+                self._reactor.stop()
+            except ReactorNotRunning:
+                return
+        elif self._end_drain is not None:
+            self._end_drain.callback("a second signal came")
+
+
+class _CannotOpen(Exception):
+    """Ports cannot be opened; the text has a line for each."""
+
+
+def _close(port: _Port | None) -> Deferred[None]:
+    """Stop listening; what goes wrong is logged."""
+
+    async def close() -> None:
+        closed = None if port is None else port.stopListening()
+        if closed is not None:
+            await closed
+
+    return Deferred.fromCoroutine(close()).addErrback(_log_failure, "A port did not close")
+
+
+def _log_failure(failure: Any, message: str) -> None:
+    _log.failure(message, failure=failure)
+
+
+def _connections(generations: Sequence[Generation]) -> int:
+    return sum(generation.connections for generation in generations)
+
+
+def _names_at(gateway: Gateway, key: PortKey) -> str:
+    return ", ".join(listener.name for listener in gateway.listeners if (listener.address, listener.port) == key)
+
+
+def _cannot_listen(key: PortKey, names: str, error: CannotListenError) -> str:
+    reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+    return f"cannot listen on {_address(key)} ({names}): {reason}"
+
+
+def _address(key: PortKey) -> str:
+    address, port = key
+    if address is None:
+        return f"port {port} of all addresses"
+    return address if address.startswith("unix:") else f"{address} port {port}"
+
+
+def _host(port: _Port) -> str:
+    host = port.getHost()
+    name = getattr(host, "name", None)
+    if name is not None:
+        return f"unix:{name.decode(errors='replace') if isinstance(name, bytes) else name}"
+    return f"{host.host} port {host.port}"

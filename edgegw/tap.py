@@ -1,0 +1,121 @@
+"""``twistd edgegw``: the options, and the service made of them.
+
+``twistd -n edgegw --config FILE`` keeps to what ``edgegw run`` does: faults of the configuration go
+to stderr, one a line, and end it with status 1, as does an address that cannot be listened on; after
+SIGTERM the status is 0.  Logs are as the configuration says, unless twistd was told where to log.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twisted.application.service import Service
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.python.usage import CompleteFiles, Completions, UsageError
+from twisted.python.usage import Options as _Options
+
+from edgegw.config import ConfigError, Loaded, load
+from edgegw.observe.logs import StandardOutputLog
+from edgegw.service import CannotStart, GatewayService
+from edgegw.tls.names import check_tls
+
+__all__ = ["DEFAULT_CONFIG", "Options", "config_path", "makeService", "read"]
+
+#: What is read when no file is named, if it exists.
+DEFAULT_CONFIG = "/etc/edgegw/edgegw.yaml"
+
+_log = Logger(namespace="edgegw.tap")
+
+
+def config_path(given: str | None) -> str | None:
+    """Give the file to read, absolute, because a daemon changes its directory; ``None`` if there is none."""
+    if given:
+        return os.path.abspath(given)
+    return DEFAULT_CONFIG if Path(DEFAULT_CONFIG).exists() else None
+
+
+def read(path: str) -> Loaded:
+    """Read a configuration and check it against this machine's OpenSSL.
+
+    :raises ConfigError: it has faults.
+    """
+    return load(path, check_tls=check_tls)
+
+
+class Options(_Options):
+    """The command line behind ``twistd edgegw``.
+
+    :ivar loaded: the configuration, once the options were parsed.
+    """
+
+    synopsis = "[--config FILE]"
+    optParameters: ClassVar = [["config", "c", None, f"The configuration; {DEFAULT_CONFIG} if it exists."]]
+    compData = Completions(optActions={"config": CompleteFiles("*.yaml")})
+    loaded: Loaded
+
+    def postOptions(self) -> None:
+        """Read the configuration.
+
+        :raises UsageError: none was named.
+        :raises SystemExit: it has faults, which are on stderr now.
+        """
+        path = config_path(self["config"])
+        if path is None:
+            raise UsageError(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
+        self["config"] = path
+        try:
+            self.loaded = read(path)
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(1) from error
+
+
+class _TwistdService(GatewayService):
+    """Ends twistd with status 1 and without a traceback where the gateway cannot start."""
+
+    def __init__(self, *args: Any, twistd: Any, output: StandardOutputLog | None, **named: Any) -> None:
+        super().__init__(*args, output=output, **named)
+        self._twistd = twistd
+        self._observer = output
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join twistd's application, which asks for its log observer here."""
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        """Open every port, or end the process."""
+        try:
+            super().privilegedStartService()
+        except CannotStart as error:
+            for fault in error.faults:
+                _log.critical("{fault}", fault=fault)
+            self._remove_pidfile()
+            raise SystemExit(1) from error
+
+    def _remove_pidfile(self) -> None:
+        # twistd removes it at its own end and after an exception, but not after SystemExit.
+        pidfile = self._twistd.get("pidfile")
+        if pidfile:
+            with suppress(OSError):
+                os.unlink(pidfile)
+
+
+def makeService(options: Options) -> Service:
+    """Make the service of parsed options."""
+    from twisted.internet import reactor
+
+    twistd = options.parent if options.parent is not None else {}
+    told_where_to_log = any(twistd.get(name) for name in ("logfile", "logger", "syslog"))
+    # Without -n twistd becomes a daemon, whose stdout is /dev/null.
+    in_foreground = bool(twistd.get("nodaemon", True))
+    output = StandardOutputLog(options.loaded.gateway.logging) if in_foreground and not told_where_to_log else None
+    return _TwistdService(
+        reactor, partial(read, options["config"]), initial=options.loaded, output=output, twistd=twistd
+    )
