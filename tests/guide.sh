@@ -1,0 +1,247 @@
+#!/usr/bin/env bash
+# Follows a guide for mutual TLS at a gateway, as its reader would: openssl makes the certificates, curl is
+# the client, and the gateway runs under twistd.  Prints one line for each step, "ok" or "not ok", and ends
+# with status 0 if all were ok.
+#
+#   tests/guide.sh DIR
+#
+# DIR is an empty directory to work in.  The environment may name:
+#   PORT_8443, PORT_8444, PORT_ADMIN   free ports for the guide's 8443 and 8444 and for metrics
+#   PYTHON                             the interpreter in whose environment edgegw is installed
+#
+# Everything between "guide:" and "end of guide" is the guide's own text.
+set -u
+
+PORT_8443=${PORT_8443:-8443}
+PORT_8444=${PORT_8444:-8444}
+PORT_ADMIN=${PORT_ADMIN:-9901}
+PYTHON=${PYTHON:-python3}
+cd "$1" || exit 2
+
+steps=0
+failed=0
+gateway=
+upstream=
+
+end() {
+    for process in $gateway $upstream; do
+        kill -KILL "$process" 2>/dev/null && wait "$process" 2>/dev/null
+    done
+}
+trap end EXIT
+
+# ok STATUS WHAT [TEXT]: reports a step; TEXT is shown when it went wrong.
+ok() {
+    steps=$((steps + 1))
+    if [ "$1" -eq 0 ]; then
+        echo "ok $steps - $2"
+    else
+        failed=$((failed + 1))
+        echo "not ok $steps - $2"
+        printf '%s\n' "${3:-}" | sed 's/^/#   /'
+    fi
+}
+
+give_up() {
+    echo "Bail out! $1"
+    for log in gateway.log upstream.log; do
+        [ ! -f "$log" ] || { echo "# $log:"; tail -n 50 "$log" | sed 's/^/#   /'; }
+    done
+    exit 1
+}
+
+# until_true WHAT COMMAND...: repeats a command until it succeeds.
+until_true() {
+    local what=$1 deadline=$((SECONDS + 30))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$deadline" ] || give_up "waited in vain for $what"
+        sleep 0.1
+    done
+}
+
+# get PORT [CURL OPTION...]: the guide's curl; leaves status line and headers in $head, the body in $body,
+# what curl says in $said and its exit status in $status.
+get() {
+    local port=$1
+    shift
+    : > head; : > body
+    curl -v -k "https://localhost:$port/get" \
+        --resolve "example.com:$port:127.0.0.1" \
+        -H "Host: example.com" \
+        --ipv4 --max-time 20 --dump-header head --output body "$@" 2> said
+    status=$?
+    head=$(tr -d '\r' < head); body=$(cat body); said=$(cat said)
+}
+
+answered_200() {
+    [ "$status" -eq 0 ] && case $head in "HTTP/"*" 200"*) true ;; *) false ;; esac
+}
+
+# refused ALERT: no HTTP at all, and curl names the alert.
+refused() {
+    [ "$status" -ne 0 ] && [ -z "$head" ] && grep -qi "alert $1" <<< "$said"
+}
+
+valid="--cert client-cert.pem --key client-key.pem --cacert ca-cert.pem"
+stranger="--cert stranger-cert.pem --key stranger-key.pem"
+
+# guide: create TLS certificates
+# Create CA private key
+openssl genrsa -out ca-key.pem 2048
+
+# Create CA certificate (valid for 1 year)
+openssl req -new -x509 -days 365 -key ca-key.pem -out ca-cert.pem \
+  -subj "/CN=Test CA/O=Test Org"
+
+# Create server private key
+openssl genrsa -out server-key.pem 2048
+
+# Create server certificate signing request
+openssl req -new -key server-key.pem -out server.csr \
+  -subj "/CN=example.com/O=Test Org"
+
+# Create server certificate signed by CA (valid for 1 year)
+openssl x509 -req -days 365 -in server.csr -CA ca-cert.pem -CAkey ca-key.pem \
+  -CAcreateserial -out server-cert.pem \
+  -extensions v3_req -extfile <(echo "[v3_req]"; echo "subjectAltName=DNS:example.com,DNS:*.example.com")
+
+# Create client private key
+openssl genrsa -out client-key.pem 2048
+
+# Create client certificate signing request
+openssl req -new -key client-key.pem -out client.csr \
+  -subj "/CN=client.example.com/O=Test Org"
+
+# Create client certificate signed by CA (valid for 1 year)
+openssl x509 -req -days 365 -in client.csr -CA ca-cert.pem -CAkey ca-key.pem \
+  -CAcreateserial -out client-cert.pem \
+  -extensions v3_req -extfile <(echo "[v3_req]"; echo "subjectAltName=DNS:example.com,DNS:*.example.com")
+# end of guide
+ok $? "openssl makes the guide's certificates"
+
+openssl req -new -x509 -newkey rsa:2048 -nodes -days 365 -keyout stranger-key.pem -out stranger-cert.pem \
+    -subj "/CN=client.example.com/O=Test Org" -addext "subjectAltName=DNS:example.com"
+ok $? "and one of a stranger with the client's names"
+
+# The guide's httpbin.
+"$PYTHON" -m edgegw.demo.upstream > upstream.log 2>&1 &
+upstream=$!
+until_true "the upstream's port" grep -qE '^[0-9]+$' upstream.log
+upstream_port=$(head -n 1 upstream.log)
+
+# configure [PER PORT VALIDATION]: the guide's Gateway and HTTPRoute.
+configure() {
+    cat > edgegw.yaml.new <<CONFIG
+admin: {address: 127.0.0.1, port: $PORT_ADMIN}
+client_validation:
+  default: {mode: AllowValidOnly, ca_certificates: [ca-cert.pem]}
+${1:-}
+listeners:
+  - name: https-8443
+    port: $PORT_8443
+    protocol: HTTPS
+    tls: {certificates: [{certificate: server-cert.pem, private_key: server-key.pem}]}
+  - name: https-8444
+    port: $PORT_8444
+    protocol: HTTPS
+    tls: {certificates: [{certificate: server-cert.pem, private_key: server-key.pem}]}
+routes:
+  - name: httpbin-https
+    hostnames: [example.com]
+    rules: [{backends: [{upstream: httpbin}]}]
+upstreams:
+  - {name: httpbin, endpoints: ["127.0.0.1:$upstream_port"]}
+CONFIG
+    mv edgegw.yaml.new edgegw.yaml
+}
+
+configure
+said=$("$PYTHON" -m edgegw check edgegw.yaml 2>&1)
+ok $? "edgegw check finds no fault" "$said"
+
+"$PYTHON" -c "from twisted.scripts.twistd import run; run()" -n --pidfile= edgegw --config edgegw.yaml \
+    > gateway.log 2>&1 &
+gateway=$!
+ready() { kill -0 "$gateway" && curl -sf "http://127.0.0.1:$PORT_ADMIN/readyz"; }
+running() { kill -0 "$gateway" 2>/dev/null || give_up "the gateway ended"; }
+until_true "the gateway" ready
+
+for port in "$PORT_8443" "$PORT_8444"; do
+    get "$port"
+    refused "certificate required"; ok $? "AllowValidOnly: no certificate fails on $port" "$said"
+    get "$port" $valid
+    answered_200; ok $? "AllowValidOnly: a valid certificate is 200 on $port" "$said"
+    get "$port" $stranger
+    refused "unknown ca"; ok $? "AllowValidOnly: a stranger's certificate fails on $port" "$said"
+done
+
+# Spoofed in every spelling that an upstream might take for the header; what arrives must be the certificate's.
+hash=$(openssl x509 -in client-cert.pem -noout -fingerprint -sha256 | sed 's/.*=//; s/://g' | tr 'A-F' 'a-f')
+spoof=(-H "x-forwarded-client-cert: Hash=00;URI=spiffe://example.com/admin"
+       -H "X-Forwarded-Client-Cert: Subject=\"CN=admin\""
+       -H "X_Forwarded_Client_Cert: Hash=00")
+get "$PORT_8443" $valid "${spoof[@]}"
+answered_200 && ! grep -qiE 'admin|Hash=00' <<< "$body"
+ok $? "a spoofed x-forwarded-client-cert never reaches the upstream" "$body"
+[ "$(grep -ci 'forwarded.client.cert' <<< "$body")" -eq 1 ] && grep -q "Hash=$hash;" <<< "$body" &&
+    grep -qF 'DNS=example.com;DNS=*.example.com' <<< "$body" && grep -qF 'CN=client.example.com' <<< "$body"
+ok $? "the real one does: hash, subject and names of the client's certificate" "$body"
+
+configure "  per_port: [{port: $PORT_8444, validation: {mode: AllowInsecureFallback, ca_certificates: [ca-cert.pem]}}]"
+kill -HUP "$gateway"
+fell_back() { get "$PORT_8444" && answered_200; }
+until_true "the new configuration after SIGHUP" fell_back
+running
+
+# metric NAME LABEL=VALUE...: the sum of the samples of a counter that have all of these labels.
+metric() {
+    local name=$1 labels samples
+    shift
+    samples=$(curl -sf "http://127.0.0.1:$PORT_ADMIN/metrics" | grep "^$name{")
+    for labels in "$@"; do
+        samples=$(grep -F "$labels" <<< "$samples")
+    done
+    awk '{ sum += $NF } END { print sum + 0 }' <<< "$samples"
+}
+before_success=$(metric edgegw_tls_handshakes_total 'listener="https-8444"' 'result="success"')
+before_refused=$(metric edgegw_tls_handshakes_total 'listener="https-8443"' 'reason="no_certificate"')
+
+get "$PORT_8443"
+refused "certificate required"; ok $? "8444 on AllowInsecureFallback: no certificate still fails on 8443" "$said"
+get "$PORT_8444"
+answered_200; ok $? "8444 on AllowInsecureFallback: no certificate is 200 on 8444" "$said"
+[ "$(grep -ci 'forwarded.client.cert' <<< "$body")" -eq 0 ]; ok $? "and the upstream is told of no identity" "$body"
+get "$PORT_8444" "${spoof[@]}"
+answered_200 && ! grep -qiE 'forwarded.client.cert|admin' <<< "$body"
+ok $? "not even of one that the client claims" "$body"
+get "$PORT_8444" $stranger
+answered_200 && ! grep -qF 'CN=client.example.com' <<< "$body"
+ok $? "a stranger is 200 on 8444, and not passed off as the client" "$body"
+get "$PORT_8443" $stranger
+refused "unknown ca"; ok $? "a stranger still fails on 8443" "$said"
+for port in "$PORT_8443" "$PORT_8444"; do
+    get "$port" $valid
+    answered_200 && grep -q "Hash=$hash;" <<< "$body"; ok $? "a valid certificate is 200 on both, here $port" "$said"
+done
+
+after=$(metric edgegw_tls_handshakes_total 'listener="https-8444"' 'result="success"')
+[ $((after - before_success)) -eq 4 ]
+ok $? "/metrics counts the four that came in on 8444" "$before_success before, $after after"
+after=$(metric edgegw_tls_handshakes_total 'listener="https-8443"' 'reason="no_certificate"')
+[ $((after - before_refused)) -eq 1 ]
+ok $? "/metrics counts the one without a certificate on 8443" "$before_refused before, $after after"
+after=$(metric edgegw_tls_handshakes_total 'listener="https-8443"' 'reason="unknown_ca"')
+[ "$after" -eq 2 ]; ok $? "/metrics counts both strangers on 8443" "$after"
+
+running
+kill -TERM "$gateway"
+wait "$gateway"
+status=$?
+gateway=
+ok "$status" "SIGTERM ends the gateway with status 0" "status $status"
+! grep -qE 'Traceback|Unhandled' gateway.log
+ok $? "and its log is clean" "$(cat gateway.log)"
+
+echo "1..$steps"
+exit $((failed > 0))
