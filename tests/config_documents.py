@@ -4,6 +4,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from textwrap import dedent
 from typing import Any
 
@@ -79,8 +81,9 @@ class ConfigTestCase(SynchronousTestCase):
     """Loads documents from a directory that has ``server.pem``, ``server.key`` and ``ca.pem``."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        # Not under trial's own: the paths of Unix sockets have 107 bytes, and a checkout may lie deep.
+        self.directory = Path(mkdtemp(prefix="edgegw-"))
+        self.addCleanup(rmtree, self.directory)
         self.write("server.pem", SERVER.pem + CA.pem)
         self.write("server.key", SERVER.key_pem)
         self.write("ca.pem", CA.pem)

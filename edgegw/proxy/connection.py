@@ -304,7 +304,9 @@ class HTTPConnection(ClientConnection):
         transport = self.transport
         if transport.producer is not None:
             transport.unregisterProducer()
-        self._exchange_over()
+        if self._exchange is not None:
+            self._exchange = None
+            self._site.in_flight -= 1
         self._head = None
         if not self._keep_alive or self._site.retired or (self._half_closed and not self._buffer):
             self._close(self._unread or bool(self._buffer))

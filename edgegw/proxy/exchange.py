@@ -90,7 +90,6 @@ class Exchange:
         self._ended = False
         self._body_sent = False
         self._paused = False
-        self._waits = False
         self._tries = 0
         self._started = monotonic()
         self.status = 0
