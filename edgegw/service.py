@@ -176,12 +176,16 @@ class GatewayService(Service):
         """Build a generation and open what it needs beyond what is open; undo all of it if a part fails.
 
         :raises GenerationError: as building does.
-        :raises _CannotOpen: a port cannot be opened.
+        :raises _CannotOpen: a port cannot be opened, or a listener would lose all of its trust anchors.
         """
         with ExitStack() as undo:
             generation = self._build(self._reactor, gateway, self.metrics)
             undo.callback(generation.abort)
             undo.callback(generation.retire)
+            lost = generation.untrusting - before.generation.untrusting if before is not None else None
+            if lost:
+                # A start can only refuse everyone there; a reload has something better to go on with.
+                raise _CannotOpen(f"no usable trust anchor is left for {', '.join(sorted(lost))}")
             kept = {} if before is None else {k: p for k, p in before.ports.items() if k in generation.port_keys}
             opened: dict[PortKey, ListeningPort] = {}
             faults = []
@@ -398,7 +402,7 @@ class GatewayService(Service):
 
 
 class _CannotOpen(Exception):
-    """Ports cannot be opened; the text has a line for each."""
+    """The configuration cannot take over; the text has a line for each reason."""
 
 
 def _close(port: _Port | None) -> Deferred[None]:

@@ -130,6 +130,7 @@ BROKEN_HEADS: Final[dict[str, tuple[bytes, int]]] = {
     "a version in lower case": (_line(b"GET /p http/1.1"), 400),
     "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     "an empty method": (_line(b" /p HTTP/1.1"), 400),
+    "a method that is too long": (_line(b"G" * 65 + b" /p HTTP/1.1"), 400),
     "a method that is no token": (_line(b"G(T /p HTTP/1.1"), 400),
     "CONNECT": (_line(b"CONNECT a.example:443 HTTP/1.1"), 405),
     "CONNECT with a path": (_line(b"CONNECT / HTTP/1.1"), 405),

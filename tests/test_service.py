@@ -75,6 +75,7 @@ class FakeGeneration:
         self.retired = False
         self.aborted = False
         self.refuse_adoption = False
+        self.untrusting: frozenset[str] = frozenset()
 
     @property
     def connections(self) -> int:
@@ -412,6 +413,16 @@ class ReloadTests(ServiceCase):
 
         self.spoil = spoil
         await self.assert_old_one_goes_on("no such cipher")
+
+    async def test_trust_is_lost(self) -> None:
+        """Nor does one in which a listener has lost its last usable trust anchor, and would refuse everyone."""
+        await self.start()
+
+        def spoil(generation: FakeGeneration) -> None:
+            generation.untrusting = frozenset({"first"})
+
+        self.spoil = spoil
+        await self.assert_old_one_goes_on("no usable trust anchor is left for first")
 
     async def test_port_in_use(self) -> None:
         """Nor does one whose address is in use; the other new ports are closed again."""

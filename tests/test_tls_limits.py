@@ -77,6 +77,28 @@ class LimitTests(LimitCase):
         port._make = Greeter
         self.assertTrue((await visit(port)).ok)
 
+    async def test_connections_over_generations(self) -> None:
+        """Connections that a configuration before this one has accepted count too."""
+        limits = ConnectionLimits(max_connections=2)
+        running = await start_gateway(self, gateway([http_listener(limits=limits)]))
+        held = [connect(running.address()) for _ in range(2)]
+        await until(lambda: running.in_progress() == 2)
+        for one in held:
+            # Idle connections close when their configuration is replaced; these have begun a request.
+            one.sendall(b"GET / HTTP/1.1\r\n")
+        await until(lambda: running.counts().bytes_received >= 2 * 16)
+        running.reload(gateway([http_listener(limits=limits)]))
+
+        def turned_away() -> bool:
+            with connect(running.address()) as third:
+                return third.recv(1) == b""
+
+        self.assertTrue(await in_thread(turned_away))
+        self.assertEqual(running.counts().refused, {Reason.MAX_CONNECTIONS: 1})
+        for one in held:
+            one.close()
+        await running.idle()
+
     async def test_connections_of_one_peer(self) -> None:
         """No more connections of one address than it may have; another address is served."""
         port = self.start(max_connections_per_peer=2, make=Greeter)

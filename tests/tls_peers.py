@@ -154,11 +154,11 @@ class BarePort:
         """
         left = {name: (one.connections, one.handshakes_in_progress) for name, one in self.metrics.items()}
         assert set(left.values()) == {(0, 0)}, left
-        assert not self.profile.peers, self.profile.peers
+        assert not self.profile.held.peers and not self.profile.held.total, self.profile.held.peers
         for profile in self.profiles:
             for listener in profile.listeners:
                 if isinstance(listener, TLSListener):
-                    assert (listener.handshakes, listener.connections) == (0, 0)
+                    assert (listener.handshakes, listener.metrics.connections) == (0, 0)
 
     async def stop(self) -> None:
         """Close everything; the counters must then say so."""

@@ -138,6 +138,16 @@ class Generation:
         """The addresses and ports that it serves."""
         return frozenset(self._profiles)
 
+    @property
+    def untrusting(self) -> frozenset[str]:
+        """Names of the listeners that refuse every connection, because no trust anchor of theirs is usable."""
+        return frozenset(
+            one.name
+            for one in self.gateway.listeners
+            if one.tls is not None and one.tls.client_validation is not None
+            and not one.tls.client_validation.trust_anchors
+        )
+
     def listen(self, key: PortKey) -> ListeningPort:
         """Bind a port now and serve it.
 

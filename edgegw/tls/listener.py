@@ -39,7 +39,6 @@ class TLSListener:
         in a session ticket, so such a listener issues none.
     :ivar site: what the listener serves; whoever builds the protocols sets it.
     :ivar handshakes: handshakes in progress.
-    :ivar connections: open connections, those in their handshake included.
     """
 
     site: Any
@@ -55,7 +54,6 @@ class TLSListener:
         self.model = model
         self.metrics = metrics
         self.handshakes = 0
-        self.connections = 0
         self._known: dict[bytes, Certificate] = {}
         self._build_protocol = build_protocol
         self._needs_chain = needs_chain
@@ -70,13 +68,13 @@ class TLSListener:
         if self._refuses_everyone:
             return Reason.NO_TRUST_ANCHOR
         limits = self.model.limits
-        if self.connections >= limits.max_connections:
+        metrics = self.metrics
+        # The metrics outlive the generation: a reload is no way to hold more.
+        if metrics.connections >= limits.max_connections:
             return Reason.MAX_CONNECTIONS
         if self.handshakes >= limits.max_handshakes:
             return Reason.MAX_HANDSHAKES
         self.handshakes += 1
-        self.connections += 1
-        metrics = self.metrics
         metrics.connections_total += 1
         metrics.connections += 1
         metrics.handshakes_in_progress += 1
@@ -129,7 +127,6 @@ class TLSListener:
 
     def gone(self) -> None:
         """A connection that :meth:`may_begin` had let begin has ended."""
-        self.connections -= 1
         self.metrics.connections -= 1
 
     def _ended(self) -> None:

@@ -59,7 +59,7 @@ class _Accepting:
         """Accept under ``profile`` from the next connection on."""
         before = getattr(self, "profile", None)
         if before is not None:
-            profile.peers = before.peers
+            profile.held = before.held
             profile.port_number = before.port_number
         self.profile = profile
 

@@ -50,12 +50,27 @@ class PlainListener:
         self.build_protocol = build_protocol
 
 
+class Held:
+    """The connections of a port, counted over all generations of the configuration.
+
+    A reload is no way to hold more than the limits allow.
+
+    :ivar peers: connections by address; as many entries as connections at most.
+    """
+
+    __slots__ = ("peers", "total")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.peers: dict[str, int] = {}
+
+
 class PortProfile:
     """The listeners of one port, all of one kind and with distinct host names.
 
     :param connection_gone: called whenever a connection has ended.
     :ivar transports: the open connections, those still in their handshake included.
-    :ivar peers: connections by address, kept by the port over all its generations.
+    :ivar held: the port's connections, of all its generations.
     :ivar only: see :class:`edgegw.tls.transport.TLSOwner`.
     """
 
@@ -76,7 +91,7 @@ class PortProfile:
         self.max_per_peer = max(one.model.limits.max_connections_per_peer for one in listeners)
         self.handshake_timeout = max(one.model.limits.handshake_timeout for one in listeners)
         self.transports: set[Server] = set()
-        self.peers: dict[str, int] = {}
+        self.held = Held()
         self._connection_gone = connection_gone
         self._exact: dict[str | None, Any] = {}
         self._wildcards: list[tuple[str, Any]] = []
@@ -125,21 +140,25 @@ class PortProfile:
 
     def admit(self, peer: str) -> Reason | None:
         """Count a connection in, or say which limit is reached."""
-        held = self.peers.get(peer, 0)
-        if len(self.transports) >= self.max_connections:
+        held = self.held
+        of_peer = held.peers.get(peer, 0)
+        if held.total >= self.max_connections:
             return Reason.MAX_CONNECTIONS
-        if held >= self.max_per_peer:
+        if of_peer >= self.max_per_peer:
             return Reason.MAX_CONNECTIONS_PER_PEER
-        self.peers[peer] = held + 1
+        held.peers[peer] = of_peer + 1
+        held.total += 1
         return None
 
     def dismiss(self, peer: str) -> None:
         """Count out a connection that :meth:`admit` has counted in."""
-        held = self.peers[peer] - 1
-        if held:
-            self.peers[peer] = held
+        held = self.held
+        held.total -= 1
+        of_peer = held.peers[peer] - 1
+        if of_peer:
+            held.peers[peer] = of_peer
         else:
-            del self.peers[peer]
+            del held.peers[peer]
 
     def refused(self, transport: TLSServer, reason: Reason, detail: str) -> None:
         """Count and log a connection that did not get to its protocol."""

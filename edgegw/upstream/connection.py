@@ -194,6 +194,8 @@ class UpstreamConnection(protocol.Protocol):
             if head.status == 101 or self._interim > MAX_INTERIM:
                 self._fail("bad_response", f"status {head.status} that was not asked for")
                 return
+            if head.status == 100:
+                self._waits = False
             receiver.interim_response(head)
             if self.receiver is not receiver:
                 return

@@ -29,6 +29,9 @@ __all__ = [
 #: A header line: lower-case name, value without surrounding white space, the line as it came with its CRLF.
 Field = tuple[bytes, bytes, bytes]
 
+#: Bytes of a method; the longest that is registered has 17.
+MAX_METHOD = 64
+
 #: Body lengths that are not a number of bytes.
 CHUNKED = -1
 UNTIL_CLOSE = -2
@@ -152,7 +155,7 @@ def parse_request_head(
         if match is not None and match.end() == end - len(previous.block):
             method, target, minor = match.groups()
             if target[0] == 47 and b"#" not in target and len(target) <= max_target and (
-                previous.version == (minor == b"1")
+                previous.version == (minor == b"1") and len(method) <= MAX_METHOD
             ):
                 return previous.again(method, target, end)
     match = _REQUEST.match(data)
@@ -161,6 +164,8 @@ def parse_request_head(
     method, target, minor, block = match.groups()
     if len(target) > max_target:
         raise HTTPFault(414, f"a request target of {len(target)} bytes")
+    if len(method) > MAX_METHOD:
+        raise HTTPFault(400, f"a method of {len(method)} bytes")
     fields: list[Field] = []
     head = RequestHead(method, target, 1 if minor == b"1" else 0, fields, block + b"\r\n", end)
     found = FIELD.findall(block)
