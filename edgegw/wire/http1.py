@@ -10,6 +10,7 @@ Contract of the parsers: a value, ``None`` for "more bytes are needed", or :clas
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from edgegw.names import canonical_authority
 
@@ -190,7 +191,8 @@ def parse_request_head(
         elif kind == _TRANSFER_ENCODING:
             encodings = [*(encodings or ()), value]
         elif kind == _CONNECTION:
-            head.options |= _options(value)
+            options = _options(value)
+            head.options = head.options | options if head.options else options
         elif value.lower() != b"100-continue":
             raise HTTPFault(417, "an expectation other than 100-continue")
         elif head.version:
@@ -211,6 +213,16 @@ def parse_request_head(
 
 
 def _options(value: bytes) -> frozenset[bytes]:
+    # Nearly always one of a few short values; long ones are not kept.
+    return _known_options(value) if len(value) <= 64 else _read_options(value)
+
+
+@lru_cache(maxsize=256)
+def _known_options(value: bytes) -> frozenset[bytes]:
+    return _read_options(value)
+
+
+def _read_options(value: bytes) -> frozenset[bytes]:
     return frozenset(option.strip(b" \t").lower() for option in value.split(b",")) - {b""}
 
 
@@ -371,7 +383,8 @@ def parse_response_head(
                 raise HTTPFault(502, "a Transfer-Encoding other than chunked, or in HTTP/1.0")
             encoding = value
         elif kind == _CONNECTION:
-            head.options |= _options(value)
+            options = _options(value)
+            head.options = head.options | options if head.options else options
     if encoding is not None:
         if length is not None:
             raise HTTPFault(502, "Content-Length beside Transfer-Encoding")
