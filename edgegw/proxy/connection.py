@@ -221,6 +221,9 @@ class HTTPConnection(ClientConnection):
         self._body = None
         self._waits_for = _RESPONSE
         self.deadline = inf
+        if self.transport.unsent:
+            # A response that has begun already: the client's time to take it goes on.
+            self._watch_progress()
 
     def _body_fault(self, status: int, detail: str) -> None:
         if self._responding:
@@ -333,7 +336,8 @@ class HTTPConnection(ClientConnection):
     def _take_buffered(self) -> None:
         buffered, self._buffer = self._buffer, b""
         self._take_requests(buffered, 0)
-        if len(self._buffer) <= MAX_PIPELINED:
+        # A head alone may be longer; the parser bounds it.
+        if self._waits_for <= _HEAD or len(self._buffer) <= MAX_PIPELINED:
             self._read_on()
         if self._waits_for <= _HEAD and (self._half_closed or self._site.retired):
             self._close(False)

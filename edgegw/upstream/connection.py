@@ -26,6 +26,8 @@ __all__ = ["Pool", "Receiver", "UpstreamConnection"]
 #: A response's head and the number of its header lines.
 MAX_HEAD_BYTES: Final = 65_536
 MAX_FIELDS: Final = 256
+#: Seconds in which an upstream that reads nothing must make room for the end of what was sent to it.
+CLOSE_SECONDS: Final = 10.0
 #: Interim responses to one request; a flood of them is no answer.
 MAX_INTERIM: Final = 16
 
@@ -206,6 +208,8 @@ class UpstreamConnection(protocol.Protocol):
         if self._head_only or head.status == 204 or head.status == 304:
             length = 0
         self._reusable = head.keep_alive and not self._request_open
+        if head.status == 204 and head.length not in (0, UNTIL_CLOSE):
+            self._reusable = False  # a body is announced that must not be there (RFC 9110 §8.6, RFC 9112 §6.1)
         if length >= 0:
             got = len(data)
             if got < length:
@@ -278,13 +282,20 @@ class UpstreamConnection(protocol.Protocol):
         self.receiver = None
         self._state = _IDLE
         self.deadline = inf
-        if self._reusable and not self._request_open and self.open:
+        unread = self._request_open or self.transport.unsent
+        if self._reusable and not unread and self.open:
             self.pool.put_back(self)
-        elif self._request_open:
+        elif unread:
             # The rest of the request is of no use; an upstream that does not read it must not keep it here.
             self.transport.abortConnection()
         else:
-            self.transport.loseConnection()
+            self.close()
+
+    def close(self) -> None:
+        """Close once everything is sent; an upstream that takes nothing is cut off after a while."""
+        # Even with nothing queued here loseConnection() waits until the kernel's buffer has room.
+        self.pool.deadlines.watch(self, monotonic() + CLOSE_SECONDS)
+        self.transport.loseConnection()
 
     def _fail(self, failure: str, detail: str, unanswered: bool = False) -> None:
         receiver = self.receiver
@@ -329,12 +340,14 @@ class UpstreamConnection(protocol.Protocol):
     def deadline_passed(self) -> None:
         """The upstream took too long, or the connection has been idle for long enough."""
         if self.receiver is not None:
-            if self._state == _HEAD and self._may_go_on():
+            if (self._state == _HEAD or self._request_open) and self._may_go_on():
                 return
             self._fail("timeout", "no response in time" if self._state == _HEAD else "the response stopped")
+        elif self.transport.disconnecting:
+            self.transport.abortConnection()
         elif self.open:
             self.pool.forget(self)
-            self.transport.loseConnection()
+            self.close()
 
     def _may_go_on(self) -> bool:
         """Whether the response's absence is not the upstream's fault: it has not got all of the request."""
@@ -359,7 +372,7 @@ class UpstreamConnection(protocol.Protocol):
         else:
             self.open = False
             self.pool.forget(self)
-            self.transport.loseConnection()
+            self.close()
             self._closed("closed")
 
     def writeConnectionLost(self) -> None:

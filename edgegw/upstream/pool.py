@@ -54,7 +54,7 @@ class EndpointPool:
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
         if self._closed or len(self._idle) >= self._max_idle:
-            connection.transport.loseConnection()
+            connection.close()
             return
         self._idle.append(connection)
         self.metrics.idle += 1
@@ -93,7 +93,7 @@ class EndpointPool:
         while self._idle:
             connection = self._idle.pop()
             self.metrics.idle -= 1
-            connection.transport.loseConnection()
+            connection.close()
 
 
 class Connecting(protocol.ClientFactory):
