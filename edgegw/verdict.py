@@ -29,9 +29,6 @@ class Reason(str, Enum):
     CHAIN_TOO_LONG = "chain_too_long"
     CERTIFICATE_INVALID = "certificate_invalid"
     NO_TRUST_ANCHOR = "no_trust_anchor"
-    POLICY = "policy"
-    POLICY_ERROR = "policy_error"
-    NO_VERDICT = "no_verdict"
     # the handshake
     NOT_TLS = "not_tls"
     BAD_CLIENT_HELLO = "bad_client_hello"

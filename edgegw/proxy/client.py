@@ -72,16 +72,11 @@ class ClientConnection(protocol.Protocol):
 
     # --- ends -------------------------------------------------------------------------------
 
-    def _exchange_over(self) -> None:
-        if self._exchange is not None:
-            self._exchange = None
-            self._site.in_flight -= 1
-
     def _abandon(self, status: int = 0) -> None:
         """End the exchange that is under way, if there is one; see :meth:`Exchange.abandon`."""
         exchange = self._exchange
         if exchange is not None:
-            self._exchange_over()
+            self._exchange = None
             exchange.abandon(status)
 
     def _finish(self, unread: bool) -> None:
@@ -99,7 +94,7 @@ class ClientConnection(protocol.Protocol):
 
     def cut(self) -> None:
         """See ``Downstream``."""
-        self._exchange_over()
+        self._exchange = None
         self.transport.abortConnection()
 
     def writeConnectionLost(self) -> None:

@@ -172,7 +172,6 @@ class HTTPConnection(ClientConnection):
             head.host if site.preserve_host else b"", lines,
         )
         self._exchange = exchange
-        site.in_flight += 1
         if not length:
             exchange.start(b"", True, False)
         else:
@@ -307,9 +306,7 @@ class HTTPConnection(ClientConnection):
         transport = self.transport
         if transport.producer is not None:
             transport.unregisterProducer()
-        if self._exchange is not None:
-            self._exchange = None
-            self._site.in_flight -= 1
+        self._exchange = None
         self._head = None
         if not self._keep_alive or self._site.retired or (self._half_closed and not self._buffer):
             self._close(self._unread or bool(self._buffer))

@@ -49,7 +49,6 @@ class Generation:
         self._deadlines = Deadlines(reactor)
         self._turns = HandshakeTurns(reactor)
         self._waiting: list[Deferred[None]] = []
-        self._retired = False
         self._sites: list[Site] = []
         self._upstreams = {
             upstream.name: UpstreamPool(reactor, upstream, metrics.upstream(upstream.name), self._deadlines)
@@ -168,7 +167,6 @@ class Generation:
 
     def retire(self) -> None:
         """Close idle connections now and the others after the response that they are sending."""
-        self._retired = True
         for site in self._sites:
             site.retired = True
         for profile in self._profiles.values():

@@ -67,7 +67,6 @@ class Site:
 
     :ivar profile: the port's listeners, among which a request's host may lead to another one.
     :ivar retired: set when a newer configuration serves the port.
-    :ivar in_flight: requests that wait for their response's end.
     :ivar last_head: the request head that came last on any of its connections: what a head says is the same
         for whoever sends the same bytes, and programs of one kind do.
     """
@@ -93,5 +92,4 @@ class Site:
         self.deadlines = deadlines
         self.profile: PortProfile | None = None
         self.retired = False
-        self.in_flight = 0
         self.last_head: RequestHead | None = None

@@ -78,7 +78,7 @@ class EndpointPool:
     ) -> Connecting:
         """Open a connection.
 
-        :param failed: called with a word of :data:`CONNECT_FAILURES` and OpenSSL's or the system's text.
+        :param failed: called with a word of :data:`edgegw.observe.counters.CONNECT_FAILURES` and the system's text.
         """
         return Connecting(self, connected, failed)
 
@@ -111,7 +111,7 @@ class Connecting(protocol.ClientFactory):
         self._connected: Callable[[UpstreamConnection], None] | None = connected
         self._failed: Callable[[str, str], None] | None = failed
         endpoint = pool.endpoint
-        self._connector = connect_tcp(pool._reactor, endpoint.host, endpoint.port, self, pool.connect_timeout)
+        connect_tcp(pool._reactor, endpoint.host, endpoint.port, self, pool.connect_timeout)
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
         """Called by Twisted when the connection is open."""
