@@ -22,7 +22,6 @@ from edgegw.tls import openssl
 __all__ = ["CertificateTable", "ContextError", "make_context"]
 
 _VERSIONS = {TLSVersion.TLS1_2: SSL.TLS1_2_VERSION, TLSVersion.TLS1_3: SSL.TLS1_3_VERSION}
-_OP_NO_COMPRESSION = SSL.OP_NO_COMPRESSION
 _OP_NO_RENEGOTIATION = getattr(SSL, "OP_NO_RENEGOTIATION", 1 << 30)
 
 
@@ -41,9 +40,7 @@ def make_context(
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(_VERSIONS[settings.min_version])
     context.set_max_proto_version(_VERSIONS[settings.max_version])
-    context.set_options(
-        _OP_NO_COMPRESSION | _OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
-    )
+    context.set_options(SSL.OP_NO_COMPRESSION | _OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS | openssl.WRITE_MODES | openssl.NO_AUTO_CHAIN)
     try:
         if settings.tls12_ciphers:

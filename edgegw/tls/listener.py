@@ -23,12 +23,13 @@ from edgegw.tls.failure import reason_for_verify_result
 from edgegw.tls.transport import TLSServer
 from edgegw.verdict import Reason
 
-__all__ = ["TLSListener"]
+__all__ = ["LIMITS", "TLSListener"]
 
 _NOBODY = Identity()
 #: Client certificates that a listener knows again without asking OpenSSL for their bytes.
 _REMEMBERED = 512
-_LIMITS = frozenset({Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_PEER, Reason.MAX_HANDSHAKES})
+#: Reasons that are counted as refusals by a limit, not as failed handshakes.
+LIMITS = frozenset({Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_PEER, Reason.MAX_HANDSHAKES})
 
 
 class TLSListener:
@@ -120,7 +121,7 @@ class TLSListener:
             self._ended()
         else:
             self.metrics.connections_total += 1
-        if reason in _LIMITS:
+        if reason in LIMITS:
             self.metrics.refuse(reason)
         else:
             self.metrics.handshake_failed(reason, monotonic() - transport.started)

@@ -57,8 +57,6 @@ _missing = [
         "SSL_CTX_set1_sigalgs_list",
         "X509_verify_cert_error_string",
         "ERR_clear_error",
-        "ERR_peek_error",
-        "ERR_get_error",
     )
     if not hasattr(_lib, name)
 ]

@@ -17,7 +17,7 @@ from edgegw.model import Listener
 from edgegw.names import covers
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.tcp import Server
-from edgegw.tls.listener import TLSListener
+from edgegw.tls.listener import LIMITS, TLSListener
 from edgegw.tls.transport import HELLO, Judge, TLSServer
 from edgegw.tls.turns import HandshakeTurns
 from edgegw.verdict import Reason
@@ -27,10 +27,7 @@ __all__ = ["PlainListener", "PortProfile"]
 _log = Logger("edgegw.tls")
 
 # What scanners, impatient clients and a full house do all day is not worth a line at the default level.
-_QUIET = frozenset({
-    Reason.CLIENT_CLOSED, Reason.NOT_TLS, Reason.HANDSHAKE_TIMEOUT, Reason.MAX_CONNECTIONS,
-    Reason.MAX_CONNECTIONS_PER_PEER, Reason.MAX_HANDSHAKES,
-})
+_QUIET = LIMITS | {Reason.CLIENT_CLOSED, Reason.NOT_TLS, Reason.HANDSHAKE_TIMEOUT}
 
 
 class PlainListener:
@@ -122,8 +119,8 @@ class PortProfile:
                     return listener
         return self._exact.get(None)
 
-    def choose(self, server_name: str | None) -> tuple[SSL.Context | None, Judge] | None:
-        """Give the context and the listener for an SNI; ``None`` where no listener takes it.
+    def choose(self, server_name: str | None) -> tuple[SSL.Context | None, Judge]:
+        """Give the context and the listener for an SNI; no context where the listener refuses the name.
 
         A client without SNI, and where there is no listener for every name one with an unknown SNI, gets
         the port's first listener, unless that is strict: the name that it asks for in its requests is

@@ -80,8 +80,8 @@ class TLSOwner(Protocol):
     def take_turn(self, transport: TLSServer) -> bool:
         """Whether the handshake may take a step in this turn; otherwise it is called again in a later one."""
 
-    def choose(self, server_name: str | None) -> tuple[SSL.Context | None, Judge] | None:
-        """Give the context and the judge for a name; ``None`` where no listener takes it."""
+    def choose(self, server_name: str | None) -> tuple[SSL.Context | None, Judge]:
+        """Give the context and the judge for a name; no context where the name is refused."""
 
     def refused(self, transport: TLSServer, reason: Reason, detail: str) -> None:
         """The connection did not get to its protocol; called once."""
@@ -159,8 +159,6 @@ class TLSServer(Server):
             self._set_low_water_mark(1)
             self.server_name = hello.server_name
             choice = self.owner.choose(hello.server_name)
-            if choice is None:
-                return self.refuse(Reason.UNRECOGNIZED_NAME, str(hello.server_name), ALERT_UNRECOGNIZED_NAME)
         context, self.judge = choice
         if context is None:
             return self.refuse(Reason.UNRECOGNIZED_NAME, str(self.server_name), ALERT_UNRECOGNIZED_NAME)

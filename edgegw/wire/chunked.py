@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from edgegw.wire.http1 import FIELD, Field, HTTPFault
+from edgegw.wire.http1 import Field, HTTPFault, read_fields
 
 __all__ = ["LAST_CHUNK", "ChunkedDecoder", "encode_chunk", "encode_trailers"]
 
@@ -93,9 +93,7 @@ class ChunkedDecoder:
                 if match is None:
                     self._hold_trailers(data, at, last)
                     break
-                self.trailers = [
-                    (name.lower(), value.rstrip(b" \t"), line) for line, name, value in FIELD.findall(match[1])
-                ]
+                self.trailers = read_fields(match[1])
                 self.rest = data[match.end() :]
                 self._state = _DONE
                 self.done = True

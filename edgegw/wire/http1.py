@@ -17,7 +17,6 @@ from edgegw.names import canonical_authority
 __all__ = [
     "CHUNKED",
     "EMPTY_LINES",
-    "FIELD",
     "Field",
     "HTTPFault",
     "RequestHead",
@@ -25,6 +24,7 @@ __all__ = [
     "UNTIL_CLOSE",
     "parse_request_head",
     "parse_response_head",
+    "read_fields",
 ]
 
 #: A header line: lower-case name, value without surrounding white space, the line as it came with its CRLF.
@@ -45,8 +45,8 @@ _REQUEST = re.compile(_REQUEST_LINE.pattern + _FIELDS)
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + _VALUE + rb"*+))?\r\n" + _FIELDS)
 #: What a client may send before a request line (RFC 9112 §2.2).
 EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
-#: Finds the header lines of a block that has matched the grammar: ``(line, name, value)``.
-FIELD = re.compile(rb"(([^:]++):[ \t]*+([^\r]*+)\r\n)")
+# Finds the header lines of a block that has matched the grammar: ``(line, name, value)``.
+_FIELD = re.compile(rb"(([^:]++):[ \t]*+([^\r]*+)\r\n)")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]+)([/?].*)?", re.IGNORECASE)
 
@@ -167,19 +167,14 @@ def parse_request_head(
         raise HTTPFault(414, f"a request target of {len(target)} bytes")
     if len(method) > MAX_METHOD:
         raise HTTPFault(400, f"a method of {len(method)} bytes")
-    fields: list[Field] = []
+    fields = read_fields(block)
+    if len(fields) > max_fields:
+        raise HTTPFault(431, f"{len(fields)} header lines")
     head = RequestHead(method, target, 1 if minor == b"1" else 0, fields, block + b"\r\n", end)
-    found = FIELD.findall(block)
-    if len(found) > max_fields:
-        raise HTTPFault(431, f"{len(found)} header lines")
     hosts = 0
     lengths: list[bytes] | None = None
     encodings: list[bytes] | None = None
-    for line, name, value in found:
-        name = name.lower()
-        if value and value[-1] in b" \t":
-            value = value.rstrip(b" \t")
-        fields.append((name, value, line))
+    for name, value, _ in fields:
         kind = _READ.get(name)
         if kind is None:
             continue
@@ -210,6 +205,11 @@ def parse_request_head(
     if head.options:
         head.keep_alive = b"close" not in head.options and (head.keep_alive or b"keep-alive" in head.options)
     return head
+
+
+def read_fields(block: bytes) -> list[Field]:
+    """Take header or trailer lines apart that have matched the grammar."""
+    return [(name.lower(), value.rstrip(b" \t"), line) for line, name, value in _FIELD.findall(block)]
 
 
 def _options(value: bytes) -> frozenset[bytes]:
@@ -359,18 +359,13 @@ def parse_response_head(
     if match is None or match.end() != end or end > max_bytes:
         raise HTTPFault(502, "a response head outside the grammar or too long")
     minor, status, reason, block = match.groups()
-    fields: list[Field] = []
+    fields = read_fields(block)
+    if len(fields) > max_fields:
+        raise HTTPFault(502, f"{len(fields)} header lines")
     head = ResponseHead(int(status), reason or b"", 1 if minor == b"1" else 0, fields, data[:end])
-    found = FIELD.findall(block)
-    if len(found) > max_fields:
-        raise HTTPFault(502, f"{len(found)} header lines")
     length: bytes | None = None
     encoding: bytes | None = None
-    for line, name, value in found:
-        name = name.lower()
-        if value and value[-1] in b" \t":
-            value = value.rstrip(b" \t")
-        fields.append((name, value, line))
+    for name, value, _ in fields:
         kind = _READ.get(name)
         if kind is None:
             continue
