@@ -127,6 +127,9 @@ def read_text(text: str, file: str, environ: MappingABC[str, str], report: Repor
         raise refuse(line, column, f"more than {MAX_DEPTH} levels of nesting", "nest less") from error
     except yaml.MarkedYAMLError as error:
         line, column = _of_mark(error.problem_mark or error.context_mark)
+        if "maximum nesting depth" in str(error.problem):
+            # Newer libyaml has a bound of its own, which a long line of brackets reaches first.
+            raise refuse(line, column, f"more than {MAX_DEPTH} levels of nesting", "nest less") from error
         raise refuse(line, column, f"not valid YAML: {_explain(error)}", _remedy(error)) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise refuse(1, 1, f"not valid YAML: {error}", "correct it") from error
