@@ -15,6 +15,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TypeVar
 
 from attrs import frozen
+from cryptography import x509
 
 from edgegw.der import GENERALIZED_TIME, UTC_TIME, CertificateFields, DERError, certificate_fields, elements
 from edgegw.distinguished_name import common_name, rfc2253
@@ -125,7 +126,7 @@ def _time(tag: int, text: bytes) -> datetime:
 class Certificate:
     """A client's certificate.
 
-    Cheap to make: nothing is parsed until a fact is asked for.  No property raises.  What cannot be
+    Cheap to make: nothing is parsed until a fact is asked for.  No property but :attr:`x509` raises.  What cannot be
     read is empty (``""``, ``()`` or ``None``), and :attr:`parse_error` says what was wrong:
 
     * an encoding that is not DER leaves every fact empty but the hashes and :attr:`pem`;
@@ -151,6 +152,14 @@ class Certificate:
 
     def __repr__(self) -> str:
         return f"<Certificate sha256={self.sha256}>"
+
+    @cached_property
+    def x509(self) -> x509.Certificate:
+        """The certificate as ``cryptography`` reads it, for what is no fact here: keys, extensions.
+
+        :raises ValueError: it is stricter than OpenSSL about some encodings.
+        """
+        return x509.load_der_x509_certificate(self.der)
 
     @cached_property
     def sha256(self) -> str:

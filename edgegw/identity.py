@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from edgegw.certificate import Certificate, certificate, normalise_fingerprint, printable
 
@@ -37,11 +37,14 @@ class Identity:
     :ivar certificate: the client's own certificate; ``None`` exactly where ``status`` is ``NONE``.
     :ivar chain: what the client sent above its own certificate, in its order; empty on resumed
         connections and wherever nothing of the listener asks for it.
+    :ivar verified_chain: the chain as it was verified, the client's own certificate first and the anchor last;
+        ``None`` where no policy of a rule asks for it, and where nothing was verified.
     """
 
     status: CertificateStatus = CertificateStatus.NONE
     certificate: Certificate | None = None
     chain: tuple[Certificate, ...] = ()
+    verified_chain: tuple[Certificate, ...] | None = None
 
     @property
     def verified(self) -> Certificate | None:
@@ -61,6 +64,7 @@ class ConnectionInfo:
     :ivar cipher: IANA or OpenSSL name as OpenSSL gives it; ``None`` without TLS.
     :ivar group: the key exchange group; ``None`` without TLS or where OpenSSL does not say.
     :ivar resumed: whether the handshake resumed an earlier session.
+    :ivar attributes: what the policies that accepted the client said of it.
     """
 
     listener: str
@@ -74,6 +78,7 @@ class ConnectionInfo:
     cipher: str | None = None
     group: str | None = None
     resumed: bool = False
+    attributes: Mapping[str, str] = Factory(dict)
 
 
 # --- facts by name --------------------------------------------------------------------------

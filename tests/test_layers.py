@@ -14,8 +14,13 @@ PACKAGE = Path(edgegw.__file__).parent
 
 #: The rooms of the house, by the first element of a module's name under ``edgegw``, and which others each
 #: may import; each may import itself.  A room that is not here does not exist.
-CONTRACTS = {"model", "identity", "verdict", "interfaces", "names", "certificate", "der", "distinguished_name"}
-PURE = {"config", "match", "headers", "wire", "policies"}
+CONTRACTS = {
+    "model", "identity", "peer", "verdict", "interfaces", "names", "certificate", "der", "distinguished_name",
+    "backend", "sni",
+}
+#: What plugins are made of.
+PLUGINS = {"kinds", "api"}
+PURE = {"config", "match", "headers", "wire", "policies", "sources", "backends"}
 ALLOWED: dict[str, set[str]] = {
     "names": set(),
     "verdict": set(),
@@ -24,25 +29,53 @@ ALLOWED: dict[str, set[str]] = {
     "distinguished_name": {"der"},
     "certificate": {"der", "distinguished_name"},
     "identity": {"certificate", "der", "names", "verdict"},
-    "interfaces": {"identity", "model", "names", "verdict"},
-    **dict.fromkeys(PURE, CONTRACTS),
+    "peer": {"certificate", "identity"},
+    "interfaces": {"backend", "certificate", "identity", "model", "names", "peer", "sni", "verdict"},
+    "backend": {"identity"},
+    "sni": {"names", "verdict"},
+    "kinds": CONTRACTS,
+    "api": CONTRACTS | {"kinds"},
+    "plugins": set(),
+    **dict.fromkeys(PURE, CONTRACTS | PLUGINS),
+    "policy_cache": CONTRACTS,
+    "policy_chain": CONTRACTS | {"policy_cache"},
+    "plugin_files": set(),
+    "registry": CONTRACTS | PLUGINS | {"config", "plugin_files"},
     # the Twisted edge, from the bottom up
     "deadlines": CONTRACTS,
     "reactor": set(),
     "openssl_conf": set(),
     "descriptors": set(),
+    "signals": set(),
     "systemd": CONTRACTS,
     "tcp": CONTRACTS | {"deadlines"},
     "observe": CONTRACTS,
+    "following": CONTRACTS,
+    "http_connections": CONTRACTS,
+    "http_client": CONTRACTS | {"http_connections"},
+    "environment": CONTRACTS | {"following", "http_client", "observe"},
     "upstream": CONTRACTS | PURE | {"deadlines", "tcp", "observe"},
-    "tls": CONTRACTS | PURE | {"deadlines", "tcp", "observe"},
-    "proxy": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "tls", "upstream"},
+    "tls": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain"},
+    "proxy": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "tls", "upstream"},
     # what puts it together
-    "service": CONTRACTS | PURE | {"deadlines", "descriptors", "systemd", "tcp", "observe", "upstream", "tls", "proxy"},
-    "tap": CONTRACTS | {"config", "observe", "service", "tls"},
+    "service": CONTRACTS
+    | PURE
+    | {"deadlines", "descriptors", "http_client", "observe", "proxy", "signals", "systemd", "tcp", "tls", "upstream"},
+    "tap": CONTRACTS | {"config", "environment", "observe", "registry", "service", "tls"},
     "demo": CONTRACTS | {"config", "observe", "service", "tap"},
+    # commands, and what is there for plugins' authors
+    "reasons": CONTRACTS | {"tls"},
+    "handshakes_command": CONTRACTS | {"config", "observe"},
+    "new_plugin": CONTRACTS | PLUGINS | {"registry"},
+    "explanation": CONTRACTS
+    | PURE
+    | {"environment", "observe", "policy_chain", "proxy", "reasons", "registry", "tap", "tls"},
+    "explain_command": CONTRACTS
+    | {"config", "explanation", "observe", "policy_chain", "proxy", "registry", "tap", "tls"},
+    "plugins_command": CONTRACTS | PLUGINS | {"config", "observe", "registry", "tap"},
+    "testing": CONTRACTS | PURE | PLUGINS | {"observe", "policy_chain", "proxy", "registry", "tcp", "tls"},
     "cli": CONTRACTS
-    | {"config", "demo", "descriptors", "observe", "openssl_conf", "proxy", "reactor", "service", "tap"},
+    | {"config", "demo", "descriptors", "observe", "openssl_conf", "proxy", "reactor", "registry", "service", "tap"},
     "__main__": {"cli"},
 }
 #: What touches the world: no room of contracts or pure code may import it.

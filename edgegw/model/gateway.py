@@ -1,24 +1,21 @@
-"""What a gateway is: frozen values that every configuration dialect compiles to.
-
-The model knows no YAML, no files, no sockets and no reactor.  Certificates and keys are
-here as PEM ``bytes``, whatever they were read from; names are in the canonical form of
-:func:`edgegw.names.canonical_name`; durations are ``float`` seconds, sizes are bytes.
-Whoever builds a model has checked it: the classes hold values, they do not judge them.
-"""
+"""A gateway as a whole: listeners, header injection, routes, upstreams."""
 from __future__ import annotations
 
-from datetime import datetime
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
-from typing import Union
+from typing import Any, Union
 
-from attrs import Factory, field, frozen
+from attrs import Factory, frozen
+
+from edgegw.model.policies import POLICY_TIMEOUT, ClientRequirement, PolicyRule
+from edgegw.model.routing import BackendUse, SNIRouterUse
+from edgegw.model.tls import TLSSettings
 
 __all__ = [
     "Admin",
+    "AmbiguousPaths",
     "BackendRef",
     "ClientCertificateField",
-    "ClientValidation",
     "ConnectionLimits",
     "Endpoint",
     "FieldHeaders",
@@ -26,6 +23,8 @@ __all__ = [
     "Gateway",
     "HTTPSettings",
     "HeaderInjection",
+    "HealthCheck",
+    "InjectorUse",
     "Listener",
     "Logging",
     "PEMHeader",
@@ -35,13 +34,8 @@ __all__ = [
     "Route",
     "RouteMatch",
     "RouteRule",
-    "ServerCertificate",
-    "TLSSettings",
-    "TLSVersion",
-    "TrustAnchor",
     "UnderscoreAction",
     "Upstream",
-    "ValidationMode",
     "XFCC",
     "XFCCDetail",
     "XFCCMode",
@@ -53,127 +47,6 @@ class Protocol(Enum):
 
     HTTP = "HTTP"
     HTTPS = "HTTPS"
-
-
-class ValidationMode(Enum):
-    """How strictly a client's certificate is judged (Gateway API ``FrontendValidationModeType``)."""
-
-    ALLOW_VALID_ONLY = "AllowValidOnly"
-    ALLOW_INSECURE_FALLBACK = "AllowInsecureFallback"
-
-
-class TLSVersion(Enum):
-    """A version of TLS that the gateway speaks; older ones it does not."""
-
-    TLS1_2 = "1.2"
-    TLS1_3 = "1.3"
-
-
-@frozen
-class TrustAnchor:
-    """One certificate that client chains may end in; an intermediate is as good as a root.
-
-    :ivar name: where it came from, for messages and metrics.
-    :ivar pem: the certificate, one PEM block.
-    """
-
-    name: str
-    pem: bytes
-    not_after: datetime
-
-
-@frozen
-class ServerCertificate:
-    """A certificate that a listener shows, with its chain and key.
-
-    :ivar name: where it came from, for messages and metrics.
-    :ivar chain: PEM blocks, the leaf first.
-    :ivar private_key: unencrypted PEM; never shown in a ``repr``.
-    :ivar dns_names: the leaf's DNS SANs in canonical form, wildcards as ``*.example.com``.
-    :ivar uris: the leaf's URI SANs as they stand in it.
-    :ivar key_type: ``"RSA"``, ``"EC"``, ``"Ed25519"`` …: one of each may stand side by side.
-    """
-
-    name: str
-    chain: bytes
-    private_key: bytes = field(repr=False)
-    dns_names: tuple[str, ...]
-    uris: tuple[str, ...]
-    key_type: str
-    not_after: datetime
-
-
-@frozen
-class ClientValidation:
-    """Which client certificates come in.
-
-    :ivar trust_anchors: empty only where every one of the configured files was unreadable:
-        such a listener refuses every connection in ``AllowValidOnly`` as in
-        ``AllowInsecureFallback``.
-    :ivar required: ``AllowValidOnly`` without it lets clients in that send no certificate at
-        all; a certificate that is sent must still be good.  ``AllowInsecureFallback`` never
-        requires one.
-    :ivar max_depth: certificates above the client's own in its chain, the trust anchor counted,
-        as Envoy's ``max_verify_depth`` counts.
-    """
-
-    mode: ValidationMode
-    trust_anchors: tuple[TrustAnchor, ...]
-    required: bool = True
-    max_depth: int = 10
-
-    @property
-    def demands_certificate(self) -> bool:
-        """Whether a client without a certificate is refused during the handshake."""
-        return self.mode is ValidationMode.ALLOW_VALID_ONLY and self.required
-
-
-#: TLS 1.2 suites in OpenSSL's spelling: forward secret and AEAD only.
-DEFAULT_TLS12_CIPHERS = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-)
-#: TLS 1.3 suites (RFC 8446 appendix B.4).
-DEFAULT_TLS13_CIPHERS = (
-    "TLS_AES_128_GCM_SHA256",
-    "TLS_AES_256_GCM_SHA384",
-    "TLS_CHACHA20_POLY1305_SHA256",
-)
-#: Key exchange groups in OpenSSL's spelling, the server's preference first.
-DEFAULT_GROUPS = ("X25519MLKEM768", "X25519", "P-256", "P-384")
-
-
-@frozen
-class TLSSettings:
-    """How a listener terminates TLS.
-
-    :ivar certificates: in the operator's order: the first one of each key type is the default.
-    :ivar client_validation: ``None`` asks no client for a certificate.
-    :ivar tls12_ciphers: OpenSSL names, best first.
-    :ivar tls13_ciphers: ``TLS_…`` names, best first.
-    :ivar signature_algorithms: OpenSSL names; empty leaves OpenSSL's own list.
-    :ivar alpn: protocols by preference; empty answers no ALPN at all.
-    :ivar strict_sni: refuse a handshake whose name is absent or on no certificate with the
-        alert ``unrecognized_name`` instead of showing the default certificate.
-    :ivar session_lifetime: seconds that a session may be resumed.
-    """
-
-    certificates: tuple[ServerCertificate, ...]
-    client_validation: ClientValidation | None = None
-    min_version: TLSVersion = TLSVersion.TLS1_2
-    max_version: TLSVersion = TLSVersion.TLS1_3
-    tls12_ciphers: tuple[str, ...] = DEFAULT_TLS12_CIPHERS
-    tls13_ciphers: tuple[str, ...] = DEFAULT_TLS13_CIPHERS
-    groups: tuple[str, ...] = DEFAULT_GROUPS
-    signature_algorithms: tuple[str, ...] = ()
-    alpn: tuple[str, ...] = ("http/1.1",)
-    strict_sni: bool = False
-    session_tickets: bool = True
-    session_lifetime: float = 7200.0
 
 
 # --- header injection -----------------------------------------------------------------------
@@ -229,16 +102,38 @@ class FieldHeaders:
     """Headers made of identity facts by templates.
 
     :ivar headers: ``(lower-case name, template)``; a template is text with ``{fact}`` in it,
-        where ``fact`` is one of :data:`edgegw.identity.FACTS`.
+        where ``fact`` is one of :data:`edgegw.identity.FACTS`, or ``attribute:`` and the name of an attribute
+        that policies give.
     """
 
     headers: tuple[tuple[str, str], ...]
 
 
-HeaderInjection = Union[XFCC, ClientCertificateField, PEMHeader, FieldHeaders]
+@frozen
+class InjectorUse:
+    """A plugin that tells upstreams the caller, with its options, in one place of a configuration.
+
+    :ivar kind: provides :class:`edgegw.interfaces.IHeaderInjectorKind`.
+    :ivar injector: what the kind has built of its options; provides :class:`edgegw.interfaces.IHeaderInjector`.
+    :ivar environment: what it was built with; provides :class:`edgegw.interfaces.IEnvironment`.
+    """
+
+    kind: Any
+    injector: Any
+    environment: Any = None
+
+
+HeaderInjection = Union[XFCC, ClientCertificateField, PEMHeader, FieldHeaders, InjectorUse]
 
 
 # --- listeners ------------------------------------------------------------------------------
+
+
+class AmbiguousPaths(Enum):
+    """What becomes of a request whose path an upstream may read as another one than the rules were matched with."""
+
+    PASS = "pass"
+    REFUSE = "refuse"
 
 
 class UnderscoreAction(Enum):
@@ -275,6 +170,7 @@ class HTTPSettings:
     :ivar keep_alive_timeout: seconds between requests; past it the connection closes.
     :ivar write_timeout: seconds in which a client that takes nothing of a response is given up.
     :ivar max_requests: requests on one connection; ``None`` is unlimited.
+    :ivar ambiguous_paths: ``None`` refuses them with 400 where any rule demands something of the client.
     """
 
     max_head_bytes: int = 65_536
@@ -286,6 +182,7 @@ class HTTPSettings:
     keep_alive_timeout: float = 60.0
     write_timeout: float = 60.0
     max_requests: int | None = None
+    ambiguous_paths: AmbiguousPaths | None = None
 
 
 @frozen
@@ -304,12 +201,27 @@ class Forwarding:
 
 
 @frozen
+class HealthCheck:
+    """A path that a listener answers by itself with 200, for load balancers' probes.
+
+    On a listener that demands certificates, clients at ``sources`` come in without one, and get nothing but
+    this answer.
+
+    :ivar sources: whose requests are answered so; everyone else's are treated as any other.
+    """
+
+    path: str
+    sources: tuple[IPv4Network | IPv6Network, ...]
+
+
+@frozen
 class Listener:
     """One name on one port.
 
     :ivar address: an IP address, ``None`` for all of IPv4 and IPv6, or ``unix:`` and a path.
     :ivar port: TCP port; 0 lets the system choose (tests), and stands for ``unix:`` listeners.
     :ivar hostname: exact or ``*.`` and a suffix, canonical; ``None`` takes every name.
+    :ivar policies: to be passed beside those of the client validation, which they come after.
     """
 
     name: str
@@ -322,6 +234,8 @@ class Listener:
     limits: ConnectionLimits = Factory(ConnectionLimits)
     http: HTTPSettings = Factory(HTTPSettings)
     forwarding: Forwarding = Factory(Forwarding)
+    policies: tuple[PolicyRule, ...] | None = None
+    health_check: HealthCheck | None = None
 
 
 # --- routes ---------------------------------------------------------------------------------
@@ -359,10 +273,20 @@ class BackendRef:
 
 @frozen
 class RouteRule:
-    """Requests that meet any of ``matches`` go to ``backends``; with no backend they get 500."""
+    """Requests that meet any of ``matches`` go to ``backends``; with no backend they get 500.
+
+    :ivar client: what the client's certificate must be; otherwise 403.
+    :ivar policies: that the connection's identity must pass; otherwise 403.
+    :ivar policy_timeout: seconds that a policy which waits has for its answer.
+    :ivar explain_to_client: name the reason code in the 403.
+    """
 
     matches: tuple[RouteMatch, ...] = (RouteMatch(),)
     backends: tuple[BackendRef, ...] = ()
+    client: ClientRequirement = ClientRequirement.NONE
+    policies: tuple[PolicyRule, ...] | None = None
+    policy_timeout: float = POLICY_TIMEOUT
+    explain_to_client: bool = False
 
 
 @frozen
@@ -392,8 +316,9 @@ class Endpoint:
 
 @frozen
 class Upstream:
-    """Where requests are sent: endpoints that serve the same thing, taken in turn.
+    """Where requests are sent: endpoints that serve the same thing, taken in turn, or a backend in their place.
 
+    :ivar backend: answers by itself; there are no endpoints then.
     :ivar response_timeout: seconds for the response's head after the request was sent; past it 504.
     :ivar idle_timeout: seconds without a byte of a response's body, and without progress of a
         request's towards the upstream; past it the exchange is cut.
@@ -408,6 +333,7 @@ class Upstream:
     idle_timeout: float = 60.0
     keep_alive_timeout: float = 60.0
     max_idle: int = 128
+    backend: BackendUse | None = None
 
 
 # --- the whole ------------------------------------------------------------------------------
@@ -434,6 +360,8 @@ class Gateway:
     """Everything that one process serves.
 
     :ivar drain_timeout: seconds that what is in flight has to finish after SIGTERM.
+    :ivar handshake_record: how many handshakes are remembered.
+    :ivar sni_routers: one at most for each address and port.
     """
 
     listeners: tuple[Listener, ...]
@@ -442,3 +370,5 @@ class Gateway:
     admin: Admin | None = Factory(Admin)
     logging: Logging = Factory(Logging)
     drain_timeout: float = 30.0
+    handshake_record: int = 10_000
+    sni_routers: tuple[SNIRouterUse, ...] = ()

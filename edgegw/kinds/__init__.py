@@ -1,0 +1,1 @@
+"""From plain functions and classes to plugin kinds: the decorators behind :mod:`edgegw.api`."""
