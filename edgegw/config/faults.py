@@ -109,6 +109,11 @@ class Report:
         self._found[found] = None
 
     @property
+    def faults(self) -> int:
+        """How many findings are more than warnings."""
+        return sum(fault.severity is Severity.FAULT for fault in self._found)
+
+    @property
     def failed(self) -> bool:
         """Whether any finding is more than a warning."""
         return any(fault.severity is Severity.FAULT for fault in self._found)

@@ -17,6 +17,7 @@ __all__ = [
     "Choice",
     "Duration",
     "Integer",
+    "Number",
     "Parsed",
     "Size",
     "Text",
@@ -209,6 +210,42 @@ class Integer(Shape):
 
 
 @frozen
+class Number(Shape):
+    """A number, whole or with a fraction, within bounds that are inclusive where there are any."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @property
+    def wanted(self) -> str:  # type: ignore[override]  # made of the bounds
+        lowest = "" if self.minimum is None else f" from {self.minimum:g}"
+        return f"a number{lowest}" + ("" if self.maximum is None else f" to {self.maximum:g}")
+
+    def read(self, node: Node, report: Report) -> float | Invalid:
+        numeric = (ScalarType.INTEGER, ScalarType.NUMBER)
+        if not isinstance(node, Scalar) or node.broken or (node.type not in numeric and not node.expanded):
+            return self.mismatch(node, report)
+        try:
+            number = float(node.text)
+        except ValueError:
+            return self.mismatch(node, report)
+        lowest, highest = self.minimum, self.maximum
+        # Written so that what is not a number at all is out of range too.
+        if not ((lowest is None or number >= lowest) and (highest is None or number <= highest)) or number != number:
+            report.fault(node, f"{node.text} is out of range", f"write {self.wanted}")
+            return INVALID
+        return number
+
+    def schema(self, definitions: dict[str, Schema]) -> Schema:
+        schema: Schema = {"type": "number"}
+        if self.minimum is not None:
+            schema["minimum"] = self.minimum
+        if self.maximum is not None:
+            schema["maximum"] = self.maximum
+        return _or_variable(schema, definitions)
+
+
+@frozen
 class Boolean(Shape):
     """``true`` or ``false``."""
 
@@ -288,11 +325,12 @@ class Duration(Shape):
     """A Gateway API duration (GEP-2257), read as seconds.
 
     :ivar zero: whether ``0s`` is allowed.
-    :ivar maximum: seconds.
+    :ivar maximum: seconds; so is ``minimum``.
     """
 
     zero: bool = False
     maximum: float = 7 * 24 * 3600.0
+    minimum: float = 0.0
     wanted: str = "a duration such as 500ms, 30s or 1h30m"
 
     def read(self, node: Node, report: Report) -> float | Invalid:
@@ -307,8 +345,8 @@ class Duration(Shape):
         except ValueError:
             report.fault(node, f"{shown(text)} is not a duration", f"write {self.wanted}")
             return INVALID
-        if seconds > self.maximum or (seconds == 0 and not self.zero):
-            shortest = "0s" if self.zero else "1ms"
+        if seconds > self.maximum or seconds < self.minimum or (seconds == 0 and not self.zero):
+            shortest = format_duration(self.minimum) if self.minimum else "0s" if self.zero else "1ms"
             remedy = f"write a duration from {shortest} to {format_duration(self.maximum)}"
             report.fault(node, f"{text} is out of range", remedy)
             return INVALID

@@ -1,0 +1,1 @@
+"""The backends that come with the gateway, each a plugin like anyone's."""

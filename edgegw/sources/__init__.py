@@ -1,0 +1,1 @@
+"""The certificate sources that come with the gateway; each module defines one kind."""
