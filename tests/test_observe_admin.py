@@ -1,6 +1,7 @@
 """The admin site over real connections."""
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from attrs import frozen
@@ -13,8 +14,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import provider
 
-from edgegw.observe.admin import AdminSite
+from edgegw.observe.admin import MAX_HANDSHAKES, AdminSite, explanation
+from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
+from edgegw.verdict import EXPLANATIONS, Explanation, Reason
+from tests.test_observe_handshakes import ACCEPTED, NOBODY, REFUSED
 
 reactor: Any = global_reactor
 
@@ -139,3 +143,115 @@ class AdminSiteTests(TestCase):
         await fetch(self.port, "/healthz")
         await fetch(self.port, "/healthz", "HEAD")
         self.assertEqual([event for event in events if "healthz" in repr(event)], [])
+
+
+class HandshakesTests(TestCase):
+    """The pages of the handshake record."""
+
+    def setUp(self) -> None:
+        self.record = HandshakeRecord()
+        self.port = self.listen(self.record)
+
+    def listen(self, *arguments: Any) -> int:
+        """Serve a site; gives its port."""
+        site = AdminSite(reactor, Metrics().registry, lambda: True, *arguments)
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        number: int = port.getHost().port
+        return number
+
+    async def ask(self, path: str) -> dict[str, Any]:
+        """Get a page that is JSON."""
+        answer = await fetch(self.port, path)
+        self.assertEqual((answer.status, answer.headers["content-type"]), (200, "application/json"), answer.body)
+        document: dict[str, Any] = json.loads(answer.body)
+        return document
+
+    async def test_several(self) -> None:
+        """The last ones, where to go on, and what their reasons mean."""
+        accepted, refused = ACCEPTED.add(self.record), REFUSED.add(self.record)
+        document = await self.ask("/handshakes")
+        self.assertEqual([entry["id"] for entry in document["handshakes"]], [accepted, refused])
+        meant = EXPLANATIONS[Reason.SUBJECT_ALT_NAME]
+        told = {"sentence": meant.sentence, "cause": meant.cause, "remedy": meant.remedy}
+        self.assertEqual(document["explanations"], {"subject_alt_name": told})
+        later = NOBODY.add(self.record)
+        document = await self.ask(f"/handshakes?since={document['next']}")
+        self.assertEqual([entry["id"] for entry in document["handshakes"]], [later])
+
+    async def test_none(self) -> None:
+        """An empty record is no error."""
+        document = await self.ask("/handshakes")
+        self.assertEqual((document["handshakes"], document["explanations"]), ([], {}))
+
+    async def test_query(self) -> None:
+        """Each parameter of the query chooses."""
+        given = {name: one.add(self.record) for name, one in
+                 (("accepted", ACCEPTED), ("refused", REFUSED), ("failed", NOBODY))}
+        for query, expected in (
+            ("refused=1", ["refused", "failed"]),
+            ("refused=0&limit=2", ["refused", "failed"]),
+            ("reason=not_tls", ["failed"]),
+            ("listener=web", ["accepted", "refused", "failed"]),
+            ("listener=w%C3%A9b", []),
+            ("peer=192.0.2.7&limit=1", ["failed"]),
+            (f"since={given['accepted']}&limit=1", ["refused"]),
+            ("since=0&limit=1", ["accepted"]),
+        ):
+            document = await self.ask(f"/handshakes?{query}")
+            self.assertEqual([entry["id"] for entry in document["handshakes"]], [given[name] for name in expected])
+
+    async def test_bounded(self) -> None:
+        """No answer has more than the most."""
+        for _ in range(MAX_HANDSHAKES + 20):
+            ACCEPTED.add(self.record)
+        self.assertEqual(len((await self.ask("/handshakes"))["handshakes"]), MAX_HANDSHAKES)
+        first = await self.ask("/handshakes?since=0")
+        second = await self.ask(f"/handshakes?since={first['next']}")
+        self.assertEqual([len(page["handshakes"]) for page in (first, second)], [MAX_HANDSHAKES, 20])
+
+    async def test_query_that_is_none(self) -> None:
+        """What cannot be understood is 400, with a line that says what."""
+        for query in ("limit=0", f"limit={MAX_HANDSHAKES + 1}", "limit=x", "limit=%C2%B2", "limit=" + "9" * 5000,
+                      "refused=yes", "refused", "reason=No", "since=x", "since=", "colour=red", "limit=1&limit=2",
+                      "listener=%ff", "%1b[2J=1"):  # fmt: skip
+            answer = await fetch(self.port, f"/handshakes?{query}")
+            self.assertEqual((query, answer.status), (query, 400))
+            self.assertEqual(answer.headers["content-type"], "text/plain; charset=utf-8")
+            self.assertEqual((answer.body.count(b"\n"), answer.body.endswith(b"\n")), (1, True), answer.body)
+            self.assertTrue(len(answer.body) < 300 and answer.body.strip().decode().isprintable(), answer.body)
+
+    async def test_one(self) -> None:
+        """One handshake by its id, with what its reason means; 404 for one that is not there."""
+        accepted, refused = ACCEPTED.add(self.record), REFUSED.add(self.record)
+        entry = await self.ask(f"/handshakes/{refused}")
+        self.assertEqual((entry["id"], entry["reason"]), (refused, "subject_alt_name"))
+        self.assertEqual(entry["explanation"]["sentence"], EXPLANATIONS[Reason.SUBJECT_ALT_NAME].sentence)
+        self.assertIsNone((await self.ask(f"/handshakes/{accepted}"))["explanation"])
+        for other in ("", "x", f"{accepted}/", f"%{accepted}", "../metrics", "%ff"):
+            self.assertEqual((await fetch(self.port, f"/handshakes/{other}")).status, 404, other)
+
+    async def test_plugins_reason(self) -> None:
+        """A plugin's reason is explained by whoever knows plugins, and is none the worse where nobody does."""
+        REFUSED.__class__(reason="no_badge").add(self.record)
+        self.assertEqual((await self.ask("/handshakes"))["explanations"], {"no_badge": None})
+        own = Explanation("It wears no badge.", remedy="Give it one.")
+        self.port = self.listen(self.record, lambda code: own if code == "no_badge" else explanation(code))
+        told = {"sentence": "It wears no badge.", "cause": "", "remedy": "Give it one."}
+        self.assertEqual((await self.ask("/handshakes"))["explanations"], {"no_badge": told})
+
+    async def test_head_and_methods(self) -> None:
+        """HEAD tells the length, nothing else than GET and HEAD is answered, and nothing is cached."""
+        ACCEPTED.add(self.record)
+        whole = await fetch(self.port, "/handshakes")
+        head = await fetch(self.port, "/handshakes", "HEAD")
+        self.assertEqual((head.headers["content-length"], head.body), (str(len(whole.body)), b""))
+        self.assertEqual(head.headers["cache-control"], "no-store")
+        for path in ("/handshakes", "/handshakes/x"):
+            self.assertEqual((await fetch(self.port, path, "DELETE")).status, 405)
+
+    async def test_no_record(self) -> None:
+        """A site without a record has no such page."""
+        self.port = self.listen()
+        for path in ("/handshakes", "/handshakes/x"):
+            self.assertEqual((await fetch(self.port, path)).status, 404)

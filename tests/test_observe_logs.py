@@ -170,6 +170,19 @@ class WriterTests(SynchronousTestCase):
         whole = text.splitlines()[:-2]
         self.assertEqual(whole, [f"{number} {'x' * 1000}" for number in range(lines - lost)])
 
+    def test_notice_in_json(self) -> None:
+        """Where lines are JSON, the one that tells of lost ones is too."""
+        reading, writing = self.pipe()
+        writer = LineWriter(writing)
+        StandardOutputLog(Logging("json"), writer)
+        while not writer.dropped:
+            writer.write("x" * 1000)
+        os.set_blocking(reading, False)
+        os.read(reading, 1_000_000)
+        writer.write("{}")
+        notice = json.loads(os.read(reading, 1_000_000).splitlines()[-2])
+        self.assertIn("log lines were dropped", notice["message"])
+
     def test_long_line(self) -> None:
         """A line longer than the pipe is finished when there is room again."""
         reading, writing = self.pipe()

@@ -1,12 +1,14 @@
 """What /metrics tells of what the data path counted."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -23,8 +25,9 @@ from edgegw.model import (
     TrustAnchor,
     ValidationMode,
 )
-from edgegw.observe.counters import HANDSHAKE_SECONDS, MAX_TLS_PARAMETERS, Histogram
+from edgegw.observe.counters import HANDSHAKE_SECONDS, MAX_CODES, MAX_TLS_PARAMETERS, Histogram
 from edgegw.observe.metrics import Metrics
+from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.verdict import Reason
 
 DOCUMENTATION = Path(__file__).parent.parent / "docs" / "metrics.rst"
@@ -40,10 +43,16 @@ def used() -> Metrics:
     metrics = Metrics()
     listener = metrics.listener("web")
     listener.refuse(Reason.MAX_CONNECTIONS)
+    listener.recheck_closed(Reason.CERTIFICATE_REVOKED)
     listener.handshake_done(0.002, "TLSv1.3", "TLS_AES_128_GCM_SHA256", "X25519", False, CertificateStatus.VERIFIED)
     listener.handshake_failed(Reason.NO_CERTIFICATE, 0.003)
     metrics.requests("web", "api", "app").done(200, 0.02)
+    metrics.requests("web", "api", "").refuse(Reason.CLIENT_UNVERIFIED)
+    metrics.policy("web", "spiffe").accepted += 1
     metrics.upstream("app")
+    plugins = PluginCounters()
+    plugins.count_error("geofence", "read")
+    metrics.plugin_families.append(plugins.collect)
     metrics.use_gateway(gateway(datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)))
     return metrics
 
@@ -72,6 +81,65 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual(value(metrics, total, listener="web", result="success", reason=""), 2)
         self.assertEqual(value(metrics, total, listener="web", result="failure", reason="unknown_ca"), 1)
         self.assertEqual(value(metrics, "edgegw_tls_handshake_duration_seconds_count", listener="web"), 3)
+    def test_plugins_codes(self) -> None:
+        """A plugin's reason code is a label like one of the gateway's, also where both mean the same word."""
+        metrics = Metrics()
+        listener = metrics.listener("web")
+        for reason in ("no_badge", Reason.SERIAL, "serial"):
+            listener.handshake_failed(reason, 0.001)
+            listener.refuse(reason)
+            listener.recheck_closed(reason)
+        for code, expected in (("no_badge", 1), ("serial", 2)):
+            labels = {"listener": "web", "reason": code}
+            self.assertEqual(value(metrics, "edgegw_tls_handshakes_total", result="failure", **labels), expected)
+            self.assertEqual(value(metrics, "edgegw_connections_refused_total", **labels), expected)
+            self.assertEqual(value(metrics, "edgegw_connections_recheck_closed_total", **labels), expected)
+
+    def test_codes_are_bounded(self) -> None:
+        """However many codes there are, the series are bounded and no refusal is lost."""
+        metrics = Metrics()
+        listener = metrics.listener("web")
+        requests = metrics.requests("web", "api", "")
+        policy = metrics.policy("web", "custom")
+        for number in range(MAX_CODES * 2):
+            for _ in range(2):
+                listener.handshake_failed(f"code_{number}", 0.001, f"id-{number}")
+                listener.refuse(f"code_{number}")
+                requests.refuse(f"code_{number}")
+            policy.refused[f"code_{number}"] = 2
+        for counts in (listener.handshake_failures, listener.refused, requests.refused):
+            self.assertEqual((len(counts), sum(counts.values())), (MAX_CODES + 1, MAX_CODES * 4))
+            self.assertEqual(counts["other"], MAX_CODES * 2)
+        self.assertLessEqual(len(listener.last_ids), MAX_CODES)
+        told = [
+            sample
+            for family in metrics.registry.collect()
+            if family.name == "edgegw_policy_verdicts"
+            for sample in family.samples
+            if sample.labels["verdict"] == "reject"
+        ]
+        self.assertEqual((len(told), sum(sample.value for sample in told)), (MAX_CODES + 1, MAX_CODES * 4))
+
+    def test_exemplars(self) -> None:
+        """OpenMetrics shows the last handshake of each result and reason; the plain format does not try to."""
+        metrics = Metrics()
+        listener = metrics.listener("web")
+        for handshake in ("a-001", "a-002"):
+            listener.handshake_done(0.1, "TLSv1.3", "AES", "X25519", False, CertificateStatus.NONE, handshake)
+        listener.handshake_failed(Reason.SERIAL, 0.1, "a-003")
+        listener.handshake_failed("no_badge", 0.1)
+        found = {
+            sample.labels["reason"]: sample.exemplar and sample.exemplar.labels
+            for family in parse_openmetrics(generate_openmetrics(metrics.registry).decode())
+            if family.name == "edgegw_tls_handshakes"
+            for sample in family.samples
+        }
+        self.assertEqual(
+            found, {"": {"handshake_id": "a-002"}, "serial": {"handshake_id": "a-003"}, "no_badge": None}
+        )
+        plain = generate_latest(metrics.registry).decode()
+        self.assertNotIn("a-00", plain)
+        self.assertIn('edgegw_tls_handshakes_total{listener="web",reason="",result="success"} 2.0', plain)
 
     def test_negotiated_parameters(self) -> None:
         """Version, cipher, group, resumption and client certificate are told apart."""
@@ -124,6 +192,49 @@ class ListenerTests(SynchronousTestCase):
         self.assertIs(metrics.listener("web"), metrics.listener("web"))
         self.assertIs(metrics.requests("web", "r", "u"), metrics.requests("web", "r", "u"))
         self.assertIs(metrics.upstream("u"), metrics.upstream("u"))
+        self.assertIs(metrics.policy("web", "spiffe"), metrics.policy("web", "spiffe"))
+
+
+class PolicyTests(SynchronousTestCase):
+    """Verdicts."""
+
+    def test_verdicts(self) -> None:
+        """Acceptances, and refusals by their code, each with how many of them were special."""
+        metrics = Metrics()
+        policy = metrics.policy("web", "any[1].spiffe")
+        policy.accepted += 3
+        policy.refused[Reason.SPIFFE_ID] = 2
+        policy.refused["no_badge"] = 1
+        policy.refused[Reason.POLICY_ERROR] = 1
+        policy.errors += 1
+        policy.slow += 1
+        policy.cached += 2
+        policy.seconds += 0.25
+        labels = {"listener": "web", "policy": "any[1].spiffe"}
+        for verdict, code, expected in (
+            ("accept", "", 3), ("reject", "spiffe_id", 2), ("reject", "no_badge", 1), ("reject", "policy_error", 1),
+        ):  # fmt: skip
+            name = "edgegw_policy_verdicts_total"
+            self.assertEqual(value(metrics, name, verdict=verdict, code=code, **labels), expected)
+        for name, expected in (("errors_total", 1), ("slow_total", 1), ("cached_total", 2)):
+            self.assertEqual(value(metrics, f"edgegw_policy_{name}", **labels), expected)
+        self.assertEqual(value(metrics, "edgegw_policy_duration_seconds_count", **labels), 5)
+        self.assertEqual(value(metrics, "edgegw_policy_duration_seconds_sum", **labels), 0.25)
+
+    def test_plugins_families(self) -> None:
+        """What plugins count is there; one that fails takes nothing of the others with it."""
+
+        def broken() -> Iterator[Metric]:
+            yield CounterMetricFamily("edgegw_plugin_half", "Half.", value=1)
+            raise ValueError("no more")
+
+        metrics = Metrics()
+        plugins = PluginCounters()
+        plugins.counter("geofence", "lookups", "Look-ups.")(3)
+        metrics.plugin_families += [broken, plugins.collect]
+        self.assertEqual(value(metrics, "edgegw_plugin_geofence_lookups_total"), 3)
+        self.assertNotIn(b"edgegw_plugin_half", generate_latest(metrics.registry))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
 
 
 class RequestTests(SynchronousTestCase):
@@ -141,6 +252,19 @@ class RequestTests(SynchronousTestCase):
             for status_class in ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
         }
         self.assertEqual(found, {"none": 1, "1xx": 1, "2xx": 2, "3xx": 1, "4xx": 1, "5xx": 2})
+
+    def test_refused(self) -> None:
+        """Refusals by a route's rules are one number, however many upstreams the rule has."""
+        metrics = Metrics()
+        for upstream in ("", "app", "other"):
+            metrics.requests("web", "api", upstream).refuse(Reason.CLIENT_UNVERIFIED)
+        metrics.requests("web", "api", "app").refuse("no_badge")
+        metrics.requests("web", "admin", "").refuse(Reason.CLIENT_UNVERIFIED)
+        for route, reason, expected in (
+            ("api", "client_unverified", 3), ("api", "no_badge", 1), ("admin", "client_unverified", 1),
+        ):  # fmt: skip
+            found = value(metrics, "edgegw_requests_refused_total", listener="web", route=route, reason=reason)
+            self.assertEqual(found, expected)
 
     @given(st.lists(st.floats(0, 100)))
     def test_histogram(self, durations: list[float]) -> None:

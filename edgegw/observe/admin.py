@@ -1,34 +1,64 @@
-"""The admin site: ``/metrics``, ``/healthz`` and ``/readyz``.
+"""The admin site: ``/metrics``, ``/healthz``, ``/readyz`` and ``/handshakes``.
 
-It is for the operator's own network: it speaks plain HTTP, asks nobody who they are and shows
-nothing but numbers.  Requests to it are not logged.
+It is for the operator's own network: it speaks plain HTTP, asks nobody who they are, and shows who connected:
+addresses and what their certificates say, no keys and nothing that would let anybody in.  It changes nothing.
+Requests to it are not logged.
 
 ``/healthz`` answers 200 for as long as the process works; ``/readyz`` answers 200 while new
 connections are taken, and 503 before that and during the drain, so that a load balancer goes
 elsewhere.
+
+``/handshakes`` gives JSON with three members: ``handshakes``, the oldest first; ``next``, what to ask for as
+``since`` to get those that follow; and ``explanations``, a sentence, the usual cause and what to do for each
+reason code among them.  The query may have ``refused=1`` (only those that did not come in), ``listener``,
+``reason``, ``peer``, ``since`` (an id, or an earlier answer's ``next``; ``0`` is before all) and ``limit``, 100
+at most, since formatting more would hold up connections.  Without ``since`` the answer has the last ones.
+``/handshakes/ID`` is one of them, with its ``explanation``; 404 where the record does not have it any more.
 """
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from typing import Final
+from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.http import NOT_ALLOWED, NOT_FOUND, OK, SERVICE_UNAVAILABLE
+from twisted.web.http import BAD_REQUEST, NOT_ALLOWED, NOT_FOUND, OK, SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-__all__ = ["AdminSite"]
+from edgegw.observe.handshakes import HandshakeRecord
+from edgegw.verdict import EXPLANATIONS, Explanation, Reason, is_code
+
+__all__ = ["MAX_HANDSHAKES", "AdminSite", "explanation"]
+
+#: Handshakes in one answer.
+MAX_HANDSHAKES: Final = 100
 
 _PLAIN = b"text/plain; charset=utf-8"
+_JSON = b"application/json"
 #: Every Prometheus reads this; the newer formats of the same media type bring nothing here.
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
+_ONE_HANDSHAKE = b"/handshakes/"
+_PARAMETERS = frozenset({"refused", "listener", "reason", "peer", "since", "limit"})
 
 #: Status, media type and body of an answer.
 _Answer = tuple[int, bytes, bytes]
 _Page = Callable[[Request], _Answer]
+#: What a reason code means, if somebody knows.
+Explain = Callable[[str], Explanation | None]
+
+
+def explanation(code: str) -> Explanation | None:
+    """Give what one of the gateway's own reason codes means; ``None`` for a plugin's."""
+    try:
+        return EXPLANATIONS.get(Reason(code))
+    except ValueError:
+        return None
 
 
 class AdminSite(Site):
@@ -36,11 +66,20 @@ class AdminSite(Site):
 
     :param registry: what ``/metrics`` shows.
     :param is_ready: asked at each ``/readyz``.
+    :param record: what ``/handshakes`` shows; without one there is no such page.
+    :param explain: says what a reason code means; the gateway's own codes if not given.
     """
 
     noisy = False
 
-    def __init__(self, reactor: IReactorTime, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        registry: CollectorRegistry,
+        is_ready: Callable[[], bool],
+        record: HandshakeRecord | None = None,
+        explain: Explain = explanation,
+    ) -> None:
         def metrics(request: Request) -> _Answer:
             accept = request.getHeader(b"accept") or b""
             if b"application/openmetrics-text" in accept:
@@ -53,7 +92,11 @@ class AdminSite(Site):
         def readyz(request: Request) -> _Answer:
             return (OK, _PLAIN, b"ready\n") if is_ready() else (SERVICE_UNAVAILABLE, _PLAIN, b"not ready\n")
 
-        pages = {b"/metrics": metrics, b"/healthz": healthz, b"/readyz": readyz}
+        pages: dict[bytes, _Page] = {b"/metrics": metrics, b"/healthz": healthz, b"/readyz": readyz}
+        if record is not None:
+            handshakes = _Handshakes(record, explain)
+            pages[b"/handshakes"] = handshakes.several
+            pages[_ONE_HANDSHAKE] = handshakes.one
         super().__init__(
             _Pages(pages), requestFactory=_AdminRequest, reactor=reactor, parsePOSTFormSubmission=False
         )
@@ -83,8 +126,92 @@ class _Nowhere(BytesIO):
         return len(data) if isinstance(data, bytes) else 0
 
 
+class _Handshakes:
+    """The pages that show the record."""
+
+    def __init__(self, record: HandshakeRecord, explain: Explain) -> None:
+        self._record = record
+        self._explain = explain
+
+    def several(self, request: Request) -> _Answer:
+        """Give those that the query asks for; 400 and a line that says why if it cannot be understood."""
+        try:
+            query = _query(request)
+            limit = _limit(query.get("limit", str(MAX_HANDSHAKES)))
+            refused = _yes_or_no(query.get("refused", "0"))
+            reason = query.get("reason")
+            if reason is not None and not is_code(reason):
+                raise ValueError(f"{reason[:80]!r} is no reason code")
+            entries, after = self._record.entries(
+                limit,
+                query.get("since"),
+                refused=refused,
+                reason=reason,
+                listener=query.get("listener"),
+                peer=query.get("peer"),
+            )
+        except ValueError as error:
+            return BAD_REQUEST, _PLAIN, f"{str(error)[:200]}\n".encode()
+        explanations: dict[str, object] = {}
+        for entry in entries:
+            code = str(entry["reason"])
+            if code and code not in explanations:
+                explanations[code] = self._explained(code)
+        return OK, _JSON, _json({"handshakes": entries, "explanations": explanations, "next": after})
+
+    def one(self, request: Request) -> _Answer:
+        """Give the one whose id is the rest of the path; 404 if it is not in the record."""
+        id_text = request.path[len(_ONE_HANDSHAKE) :].decode("ascii", "replace")
+        entry = self._record.find(id_text)
+        if entry is None:
+            return NOT_FOUND, _PLAIN, b"not in the record\n"
+        code = str(entry["reason"])
+        return OK, _JSON, _json({**entry, "explanation": self._explained(code) if code else None})
+
+    def _explained(self, code: str) -> dict[str, str] | None:
+        found = self._explain(code)
+        if found is None:
+            return None
+        return {"sentence": found.sentence, "cause": found.cause, "remedy": found.remedy}
+
+
+def _query(request: Request) -> dict[str, str]:
+    """Give a query's parameters.
+
+    :raises ValueError: an unknown one, one that is there twice, one without a value, or one that is no UTF-8.
+    """
+    # Twisted's own reading of it leaves out what it does not understand.
+    query = request.uri.partition(b"?")[2].decode("ascii")
+    if not query:
+        return {}
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict"):
+        if name not in _PARAMETERS:
+            raise ValueError(f"{name[:80]!r} is no parameter of this page: {', '.join(sorted(_PARAMETERS))}")
+        if name in found:
+            raise ValueError(f"{name} is there more than once")
+        found[name] = value
+    return found
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 4 and 1 <= int(text) <= MAX_HANDSHAKES):
+        raise ValueError(f"limit is {text[:80]!r}; it must be a number from 1 to {MAX_HANDSHAKES}")
+    return int(text)
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError(f"refused is {text[:80]!r}; it must be 0 or 1")
+    return text == "1"
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+
+
 class _Pages(Resource):
-    """Answers by the exact path: no directory, no name below a page."""
+    """Answers by the exact path: no directory, no name below a page but that of one handshake."""
 
     isLeaf = True
 
@@ -94,7 +221,8 @@ class _Pages(Resource):
 
     def render(self, request: Request) -> bytes:
         """Answer with a page, 404 for a path that has none, 405 for a method other than GET and HEAD."""
-        page = self._pages.get(request.path)
+        path = _ONE_HANDSHAKE if request.path.startswith(_ONE_HANDSHAKE) else request.path
+        page = self._pages.get(path)
         if page is None:
             status, media_type, body = NOT_FOUND, _PLAIN, b"not found\n"
         elif request.method not in (b"GET", b"HEAD"):

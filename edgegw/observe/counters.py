@@ -13,19 +13,22 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from edgegw.identity import CertificateStatus
-from edgegw.verdict import Reason
 
 __all__ = [
     "CONNECT_FAILURES",
     "HANDSHAKE_SECONDS",
+    "MAX_CODES",
     "MAX_TLS_PARAMETERS",
+    "OTHER",
     "REQUEST_SECONDS",
     "RESPONSE_FAILURES",
     "STATUS_CLASSES",
     "Histogram",
     "ListenerMetrics",
+    "PolicyMetrics",
     "RequestMetrics",
     "UpstreamMetrics",
+    "count_code",
 ]
 
 #: Upper bounds in seconds of the handshake histogram's buckets.
@@ -41,11 +44,24 @@ CONNECT_FAILURES = ("refused", "timeout", "unreachable", "resolve", "other")
 RESPONSE_FAILURES = ("closed", "bad_response", "timeout", "reset")
 #: Combinations of version, cipher and group that one listener tells apart; the rest is ``other``.
 MAX_TLS_PARAMETERS = 64
-
-_OTHER = "other"
+#: Reason codes that are told apart in one place.  They come from closed lists, those of the gateway and of its
+#: plugins; whatever goes wrong there, the series are bounded.
+MAX_CODES = 200
+#: What is counted beyond that.
+OTHER = "other"
 
 #: Version, cipher, group, whether resumed, what became of the client certificate.
 TLSKey = tuple[str, str, str | None, bool, CertificateStatus]
+
+
+def count_code(counts: dict[str, int], code: str) -> None:
+    """Count one of a reason code; beyond :data:`MAX_CODES` different ones it is :data:`OTHER`."""
+    try:
+        counts[code] += 1
+    except KeyError:
+        if len(counts) >= MAX_CODES:
+            code = OTHER
+        counts[code] = counts.get(code, 0) + 1
 
 
 class Histogram:
@@ -85,10 +101,14 @@ class ListenerMetrics:
     :ivar handshakes_in_progress: TLS handshakes that have begun and not ended.
     :ivar bytes_received: application bytes from clients, without TLS's own.
     :ivar bytes_sent: application bytes to clients.
-    :ivar refused: connections that a limit turned away before anything else was done with them.
+    :ivar refused: connections that a limit turned away before anything else was done with them, by reason code.
+    :ivar rechecked: established connections that were closed because their certificate no longer passes, by reason
+        code.
     :ivar tls: connections whose handshake succeeded, by its parameters.
-    :ivar handshake_failures: handshakes that failed, by reason.
+    :ivar handshake_failures: handshakes that failed or were refused, by reason code.
     :ivar handshake_seconds: from accept to the handshake's end, good or bad.
+    :ivar last_ids: the id in the handshake record of the last handshake by reason code, ``""`` for the last one that
+        succeeded.
     """
 
     __slots__ = (
@@ -100,6 +120,8 @@ class ListenerMetrics:
         "handshake_failures",
         "handshake_seconds",
         "handshakes_in_progress",
+        "last_ids",
+        "rechecked",
         "refused",
         "tls",
     )
@@ -110,15 +132,21 @@ class ListenerMetrics:
         self.handshakes_in_progress = 0
         self.bytes_received = 0
         self.bytes_sent = 0
-        self.refused: dict[Reason, int] = {}
+        self.refused: dict[str, int] = {}
+        self.rechecked: dict[str, int] = {}
         self.tls: dict[TLSKey, int] = {}
-        self.handshake_failures: dict[Reason, int] = {}
+        self.handshake_failures: dict[str, int] = {}
         self.handshake_seconds = Histogram(HANDSHAKE_SECONDS)
+        self.last_ids: dict[str, str] = {}
         self._parameters: set[tuple[str, str, str | None]] = set()
 
-    def refuse(self, reason: Reason) -> None:
+    def refuse(self, reason: str) -> None:
         """Count a connection that was turned away."""
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+        count_code(self.refused, reason)
+
+    def recheck_closed(self, reason: str) -> None:
+        """Count an established connection that was closed because its certificate no longer passes."""
+        count_code(self.rechecked, reason)
 
     def handshake_done(
         self,
@@ -128,14 +156,18 @@ class ListenerMetrics:
         group: str | None,
         resumed: bool,
         certificate: CertificateStatus,
+        handshake_id: str = "",
     ) -> None:
         """Count a handshake that succeeded.
 
         :param version: as OpenSSL names it, like ``TLSv1.3``.
         :param cipher: as OpenSSL names it.
         :param group: as OpenSSL names it; ``None`` where it does not say.
+        :param handshake_id: its id in the handshake record, if it is there.
         """
         self.handshake_seconds.observe(seconds)
+        if handshake_id:
+            self.last_ids[""] = handshake_id
         key = (version, cipher, group, resumed, certificate)
         try:
             self.tls[key] += 1
@@ -149,18 +181,51 @@ class ListenerMetrics:
             if len(self._parameters) < MAX_TLS_PARAMETERS:
                 self._parameters.add(parameters)
             else:
-                key = (_OTHER, _OTHER, _OTHER, resumed, certificate)
+                key = (OTHER, OTHER, OTHER, resumed, certificate)
         self.tls[key] = self.tls.get(key, 0) + 1
 
-    def handshake_failed(self, reason: Reason, seconds: float) -> None:
-        """Count a handshake that failed, before or after the client named a server."""
+    def handshake_failed(self, reason: str, seconds: float, handshake_id: str = "") -> None:
+        """Count a handshake that failed or was refused, before or after the client named a server.
+
+        :param handshake_id: as of :meth:`handshake_done`.
+        """
         self.handshake_seconds.observe(seconds)
-        self.handshake_failures[reason] = self.handshake_failures.get(reason, 0) + 1
+        count_code(self.handshake_failures, reason)
+        if handshake_id and (reason in self.last_ids or len(self.last_ids) < MAX_CODES):
+            self.last_ids[reason] = handshake_id
 
     @property
     def handshakes(self) -> int:
         """Handshakes that succeeded."""
         return sum(self.tls.values())
+
+
+class PolicyMetrics:
+    """What one policy said of the clients of one listener.
+
+    Every verdict counts once, in ``accepted`` or in ``refused``; the others tell of how many of them it was so.
+
+    :ivar refused: by reason code.
+    :ivar errors: refusals because the policy failed or did not decide in time.
+    :ivar seconds: spent, waiting included; earlier answers cost none.
+    :ivar slow: verdicts that held up every other connection for too long.
+    :ivar cached: verdicts that were earlier answers.
+    """
+
+    __slots__ = ("accepted", "cached", "errors", "refused", "seconds", "slow")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.refused: dict[str, int] = {}
+        self.errors = 0
+        self.seconds = 0.0
+        self.slow = 0
+        self.cached = 0
+
+    @property
+    def asked(self) -> int:
+        """Verdicts that were no earlier answers."""
+        return self.accepted + sum(self.refused.values()) - self.cached
 
 
 class RequestMetrics:
@@ -171,9 +236,10 @@ class RequestMetrics:
     :ivar request_bytes: of request bodies, without chunked framing.
     :ivar response_bytes: of response bodies, without chunked framing.
     :ivar seconds: from the end of the request's head to the end of its response.
+    :ivar refused: requests whose client a rule does not let in, by reason code; they count as finished too.
     """
 
-    __slots__ = ("in_progress", "request_bytes", "response_bytes", "responses", "seconds")
+    __slots__ = ("in_progress", "refused", "request_bytes", "response_bytes", "responses", "seconds")
 
     def __init__(self) -> None:
         self.in_progress = 0
@@ -181,6 +247,11 @@ class RequestMetrics:
         self.request_bytes = 0
         self.response_bytes = 0
         self.seconds = Histogram(REQUEST_SECONDS)
+        self.refused: dict[str, int] = {}
+
+    def refuse(self, reason: str) -> None:
+        """Count a request that a rule refused because of who sent it."""
+        count_code(self.refused, reason)
 
     def done(self, status: int, seconds: float) -> None:
         """Count a finished request.

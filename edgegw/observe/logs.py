@@ -13,8 +13,9 @@ import json
 import os
 import re
 import select
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from time import time
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
@@ -51,6 +52,13 @@ class StandardOutputLog:
         """Write in another format or from another level on."""
         self._level = _LEVELS[settings.level]
         self._line = json_line if settings.format == "json" else text_line
+        self.writer.notice = self._notice
+
+    def _notice(self, text: str) -> str:
+        return self._line({
+            "log_time": time(), "log_level": LogLevel.warn, "log_namespace": "edgegw.log", "log_format": "{text}",
+            "text": text,
+        })
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, if its level is high enough."""
@@ -62,10 +70,12 @@ class LineWriter:
     """Writes lines to a descriptor without ever blocking or raising.
 
     :ivar dropped: lines that were lost, as yet.
+    :ivar notice: makes the line that says how many were lost.
     """
 
     def __init__(self, fd: int = 1) -> None:
         self.dropped = 0
+        self.notice: Callable[[str], str] = str
         self._fd = fd
         self._told = 0
         self._rest = b""
@@ -85,7 +95,8 @@ class LineWriter:
         lost = self.dropped - self._told
         self._rest = data = line.encode("utf-8", "backslashreplace") + b"\n"
         if lost:
-            self._rest = data = b"%d log lines were dropped\n" % lost + data
+            notice = self.notice(f"{lost} log lines were dropped").encode("utf-8", "backslashreplace")
+            self._rest = data = notice + b"\n" + data
         self._send()
         if len(self._rest) == len(data):
             self._rest = b""

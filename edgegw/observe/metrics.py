@@ -4,40 +4,55 @@
 and :attr:`Metrics.registry` yields all families at scrape time.  It is a registry of its own: an
 application that embeds the gateway keeps ``prometheus_client``'s global one for itself.
 
-Label values are names from the configuration or words from fixed lists.  Nothing that a client
-sends becomes one.  docs/metrics.rst explains every family.
+Label values are names from the configuration or words from closed lists: reason codes are the gateway's
+or declared by a plugin.  Nothing that a client sends becomes one.  docs/metrics.rst explains every family.
 """
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import cryptography
 from OpenSSL import SSL
 from OpenSSL.version import __version__ as pyopenssl_version
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    Exemplar,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from twisted.copyright import version as twisted_version
+from twisted.logger import Logger
 
 import edgegw
-from edgegw.model import Gateway
+from edgegw.model import Gateway, ServerCertificate
 from edgegw.observe.counters import (
+    MAX_CODES,
+    OTHER,
     STATUS_CLASSES,
     Histogram,
     ListenerMetrics,
+    PolicyMetrics,
     RequestMetrics,
     UpstreamMetrics,
 )
 
-__all__ = ["ListenerMetrics", "Metrics", "RequestMetrics", "UpstreamMetrics", "versions"]
+__all__ = ["ListenerMetrics", "Metrics", "PolicyMetrics", "RequestMetrics", "UpstreamMetrics", "versions"]
+
+_log = Logger(namespace="edgegw.metrics")
 
 #: Listener, route and upstream.
 RequestKey = tuple[str, str, str]
+#: Listener, the policy's place and name.
+PolicyKey = tuple[str, str]
 #: ``server`` or ``trust_anchor``, the certificate's name, the listener's.
 ExpiryKey = tuple[str, str, str]
 Rows = Iterable[tuple[tuple[str, ...], float]]
@@ -61,6 +76,8 @@ class Metrics:
     :ivar registry: yields every family when it is collected, on the reactor's thread.
     :ivar generations_draining: configurations that were replaced and still have connections.
     :ivar dropped_log_lines: asked at scrape time for the log lines that could not be written.
+    :ivar plugin_families: each is called at scrape time and yields families of its own; what one that fails had
+        to say is missing from that scrape, and nothing else.
     """
 
     def __init__(self) -> None:
@@ -70,6 +87,8 @@ class Metrics:
         self.listeners: dict[str, ListenerMetrics] = {}
         self.routes: dict[RequestKey, RequestMetrics] = {}
         self.upstreams: dict[str, UpstreamMetrics] = {}
+        self.policies: dict[PolicyKey, PolicyMetrics] = {}
+        self.plugin_families: list[Callable[[], Iterable[Metric]]] = []
         self.expiry: dict[ExpiryKey, float] = {}
         self.objects = {"listener": 0, "route": 0, "upstream": 0}
         self.reloads = {"success": 0, "failure": 0}
@@ -95,6 +114,13 @@ class Metrics:
         """Give an upstream's counters, the same object at every call."""
         return self.upstreams.setdefault(name, UpstreamMetrics())
 
+    def policy(self, listener: str, policy: str) -> PolicyMetrics:
+        """Give the counters of one policy of one listener, the same object at every call.
+
+        :param policy: its place in the list and its name, such as ``any[1].spiffe``.
+        """
+        return self.policies.setdefault((listener, policy), PolicyMetrics())
+
     def use_gateway(self, gateway: Gateway) -> None:
         """Take over what is told of the configuration: its size, and when its certificates expire.
 
@@ -119,6 +145,14 @@ class Metrics:
             "upstream": len(gateway.upstreams),
         }
         self.config_loaded_at = time.time()
+
+    def use_certificates(self, listener: str, certificates: Iterable[ServerCertificate]) -> None:
+        """Take over when the certificates expire that a listener shows by now."""
+        expiry = {key: end for key, end in self.expiry.items() if key[0] != "server" or key[2] != listener}
+        for certificate in certificates:
+            key, seconds = ("server", certificate.name, listener), _epoch(certificate.not_after)
+            expiry[key] = min(seconds, expiry.get(key, seconds))
+        self.expiry = expiry
 
     def reload_succeeded(self) -> None:
         """Count a reload whose configuration is in use now."""
@@ -149,9 +183,16 @@ class _Families(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_listeners()
+        yield from self._of_policies()
         yield from self._of_requests()
         yield from self._of_upstreams()
         yield from self._of_configuration()
+        for families in self._metrics.plugin_families:
+            try:
+                # All of it at once: half a plugin's families would look like the whole.
+                yield from list(families())
+            except Exception:
+                _log.failure("the metrics of a plugin cannot be had")
 
     def _of_listeners(self) -> Iterator[Metric]:
         listeners = sorted(self._metrics.listeners.items())
@@ -161,15 +202,18 @@ class _Families(Collector):
                      (((name,), m.connections) for name, m in listeners))
         yield _counter("edgegw_connections_refused_total", "Connections turned away by a limit.",
                        ("listener", "reason"),
-                       (((name, r.value), n) for name, m in listeners for r, n in m.refused.items()))
+                       (((name, code), n) for name, m in listeners for code, n in _by_code(m.refused)))
+        yield _counter("edgegw_connections_recheck_closed_total",
+                       "Established connections closed because their certificate no longer passes.",
+                       ("listener", "reason"),
+                       (((name, code), n) for name, m in listeners for code, n in _by_code(m.rechecked)))
         yield _counter("edgegw_received_bytes_total", "Application bytes received from clients.", ("listener",),
                        (((name,), m.bytes_received) for name, m in listeners))
         yield _counter("edgegw_sent_bytes_total", "Application bytes sent to clients.", ("listener",),
                        (((name,), m.bytes_sent) for name, m in listeners))
         yield _gauge("edgegw_tls_handshakes_in_progress", "TLS handshakes begun and not ended.", ("listener",),
                      (((name,), m.handshakes_in_progress) for name, m in listeners))
-        yield _counter("edgegw_tls_handshakes_total", "TLS handshakes ended.", ("listener", "result", "reason"),
-                       _handshakes(listeners))
+        yield _handshakes(listeners)
         yield _histogram("edgegw_tls_handshake_duration_seconds", "From accept to the end of the TLS handshake.",
                          ("listener",), (((name,), m.handshake_seconds) for name, m in listeners))
         yield _counter("edgegw_tls_connections_total", "TLS handshakes that succeeded, by what was negotiated.",
@@ -177,6 +221,25 @@ class _Families(Collector):
                        (((name, version, cipher, group or "", "true" if resumed else "false", certificate.value), n)
                         for name, m in listeners
                         for (version, cipher, group, resumed, certificate), n in m.tls.items()))
+
+    def _of_policies(self) -> Iterator[Metric]:
+        labels = ("listener", "policy")
+        policies = sorted(self._metrics.policies.items())
+        yield _counter("edgegw_policy_verdicts_total", "Verdicts of policies.", (*labels, "verdict", "code"),
+                       (row for key, m in policies for row in _verdicts(key, m)))
+        for attribute, documentation in (
+            ("errors", "Refusals because the policy failed or did not decide in time."),
+            ("slow", "Verdicts that held up other connections for too long."),
+            ("cached", "Verdicts that were earlier answers."),
+        ):
+            yield _counter(f"edgegw_policy_{attribute}_total", documentation, labels,
+                           ((key, getattr(m, attribute)) for key, m in policies))
+        durations = SummaryMetricFamily(
+            "edgegw_policy_duration_seconds", "What verdicts took that were no earlier answers.", labels=labels
+        )
+        for key, m in policies:
+            durations.add_metric(key, m.asked, m.seconds)
+        yield durations
 
     def _of_requests(self) -> Iterator[Metric]:
         labels = ("listener", "route", "upstream")
@@ -193,6 +256,13 @@ class _Families(Collector):
                        ((key, m.request_bytes) for key, m in requests))
         yield _counter("edgegw_response_bytes_total", "Bytes of response bodies.", labels,
                        ((key, m.response_bytes) for key, m in requests))
+        # A rule refuses before it chooses among its upstreams.
+        refused: dict[tuple[str, ...], int] = {}
+        for (listener, route, _), m in requests:
+            for code, number in _by_code(m.refused):
+                refused[listener, route, code] = refused.get((listener, route, code), 0) + number
+        yield _counter("edgegw_requests_refused_total", "Requests that a rule refused because of who sent them.",
+                       ("listener", "route", "reason"), refused.items())
 
     def _of_upstreams(self) -> Iterator[Metric]:
         upstreams = sorted(self._metrics.upstreams.items())
@@ -233,11 +303,32 @@ class _Families(Collector):
                      [(tuple(self._versions.values()), 1)])
 
 
-def _handshakes(listeners: Iterable[tuple[str, ListenerMetrics]]) -> Iterator[tuple[tuple[str, ...], float]]:
+def _by_code(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Give counts by the code's text; what is beyond the codes that one place may have is one row."""
+    rows = [(str(code), number) for code, number in counts.items()]
+    if len(rows) <= MAX_CODES + 1:
+        return rows
+    told = [row for row in rows[:MAX_CODES] if row[0] != OTHER]
+    return [*told, (OTHER, sum(counts.values()) - sum(number for _, number in told))]
+
+
+def _verdicts(key: PolicyKey, metrics: PolicyMetrics) -> Iterator[tuple[tuple[str, ...], float]]:
+    yield (*key, "accept", ""), metrics.accepted
+    for code, number in _by_code(metrics.refused):
+        yield (*key, "reject", code), number
+
+
+def _handshakes(listeners: Iterable[tuple[str, ListenerMetrics]]) -> Metric:
+    """Handshakes, each with the last one's id as an exemplar, which only OpenMetrics shows."""
+    family = CounterMetricFamily(
+        "edgegw_tls_handshakes_total", "TLS handshakes ended.", labels=("listener", "result", "reason")
+    )
     for name, metrics in listeners:
-        yield (name, "success", ""), metrics.handshakes
-        for reason, number in metrics.handshake_failures.items():
-            yield (name, "failure", reason.value), number
+        for code, number in [("", metrics.handshakes), *_by_code(metrics.handshake_failures)]:
+            last = metrics.last_ids.get(code)
+            exemplar = None if last is None else Exemplar({"handshake_id": last}, 1.0)
+            family.add_metric((name, "failure" if code else "success", code), number, exemplar=exemplar)
+    return family
 
 
 def _counter(name: str, documentation: str, labels: tuple[str, ...], rows: Rows) -> Metric:
