@@ -1,29 +1,45 @@
 """The ``edgegw`` command.
 
-``edgegw run``     serves a configuration in the foreground
-``edgegw check``   says what a configuration would run, or what is wrong with it
-``edgegw schema``  prints the JSON Schema of the configuration
-``edgegw demo``    makes a throw-away PKI, an upstream and a configuration, and serves it
-``edgegw version`` says which versions are at work
+``edgegw run``         serves a configuration in the foreground
+``edgegw check``       says what a configuration would run, or what is wrong with it
+``edgegw schema``      prints the JSON Schema of the configuration
+``edgegw explain``     says whether a client certificate would come in, and why
+``edgegw handshakes``  shows the last handshakes of a running gateway
+``edgegw plugins``     lists the plugins that are found, with their options
+``edgegw new-plugin``  writes a plugin to begin with, and its test
+``edgegw demo``        makes a throw-away PKI, an upstream and a configuration, and serves it
+``edgegw version``     says which versions are at work
 
 The exit status is 0 when what was asked for was done, 1 when the configuration or an address cannot
-be used, 2 when the command line cannot be understood.
+be used, 2 when the command line cannot be understood; ``explain`` has 3 for a client that is refused.
 """
 from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, Final
 
 from edgegw.descriptors import hold_standard
 from edgegw.openssl_conf import use_configuration
 
 __all__ = ["main"]
+
+
+#: Commands with options and a help of their own: the module and the function that run them, and what they do.
+_WITH_OPTIONS: Final = {
+    "explain": ("edgegw.explain_command", "run_explain", "say whether a client certificate would come in, and why"),
+    "handshakes": ("edgegw.handshakes_command", "run_handshakes", "show the last handshakes of a running gateway"),
+    "plugins": ("edgegw.plugins_command", "run_plugins", "list the plugins that are found, with their options"),
+    "new-plugin": ("edgegw.new_plugin", "run_new_plugin", "write a plugin to begin with, and its test"),
+    "demo": ("edgegw.demo", "run_demo", "serve a throw-away PKI, upstream and configuration"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,10 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = options.command
     if command in ("demo", "run"):
         use_configuration()
-    if command == "demo":
-        from edgegw.demo import run_demo
-
-        return run_demo(rest)
+    if command in _WITH_OPTIONS:
+        module, function, _ = _WITH_OPTIONS[command]
+        return int(getattr(import_module(module), function)(rest))
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if command == "run":
@@ -51,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "check":
         return _check(options.file, options.strict)
     if command == "schema":
-        return _schema()
+        return _schema(options.plugins)
     return _version()
 
 
@@ -63,9 +78,12 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argpars
     check = commands.add_parser("check", help="say what a configuration would run, or what is wrong with it")
     check.add_argument("file", metavar="FILE")
     check.add_argument("--strict", action="store_true", help="take warnings for faults")
-    commands.add_parser("schema", help="print the JSON Schema of the configuration")
-    # It has options and a help of its own.
-    commands.add_parser("demo", help="serve a throw-away PKI, upstream and configuration", add_help=False)
+    schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
+    schema.add_argument(
+        "--plugins", metavar="DIR", action="append", help="explain those in a directory too, and all that are installed"
+    )
+    for name, (_, _, description) in _WITH_OPTIONS.items():
+        commands.add_parser(name, help=description, add_help=False)
     commands.add_parser("version", help="say which versions are at work")
     options, rest = parser.parse_known_args(argv)
     return parser, options, rest
@@ -80,20 +98,22 @@ def _run(parser: argparse.ArgumentParser, given: str | None) -> int:
 
     from edgegw.config import ConfigError
     from edgegw.observe.logs import StandardOutputLog
+    from edgegw.observe.plugin_counters import PluginCounters
     from edgegw.service import CannotStart, GatewayService
     from edgegw.tap import DEFAULT_CONFIG, config_path, read
 
     path = config_path(given)
     if path is None:
         parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
+    counters = PluginCounters()
     try:
-        loaded = read(path)
+        loaded = read(path, counters)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
     output = StandardOutputLog(loaded.gateway.logging)
     globalLogBeginner.beginLoggingTo([output], redirectStandardIO=False)
-    service = GatewayService(reactor, partial(read, path), initial=loaded, output=output)
+    service = GatewayService(reactor, partial(read, path, counters), initial=loaded, counters=counters, output=output)
     try:
         service.privilegedStartService()
         service.startService()
@@ -134,11 +154,18 @@ def _check(file: str, strict: bool) -> int:
     return 0
 
 
-def _schema() -> int:
+def _schema(plugins: list[str] | None) -> int:
     from edgegw.config import schema_text
+    from edgegw.registry import Registry
 
-    print(schema_text(), end="")
-    return 0
+    registry = Registry([os.path.abspath(directory) for directory in plugins or ()])
+    if plugins is not None:
+        for problem in registry.problems:
+            print(problem, file=sys.stderr)
+    # What is installed beside the gateway is not in the schema that it ships.
+    kinds = [found for found in registry.all() if plugins is not None or found.built_in]
+    print(schema_text(kinds), end="")
+    return 1 if plugins is not None and registry.problems else 0
 
 
 def _version() -> int:

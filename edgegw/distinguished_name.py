@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from edgegw.der import OID, SEQUENCE, SET, DERError, elements, expect, read
 
-__all__ = ["common_name", "rfc2253"]
+__all__ = ["common_name", "dotted", "rfc2253", "string_text"]
 
 #: What attribute types are called.  A type that is not here is written as its dotted number and its
 #: value in hexadecimal, since nobody can say how to read it (RFC 2253 §2.4).
@@ -100,11 +100,11 @@ def rfc2253(name: bytes) -> str:
         # Attributes of one RDN come out reversed, too, as they do from OpenSSL.
         if parts:
             parts.append("+" if attribute.joined else ",")
-        dotted = _dotted(attribute.oid)
-        known = ATTRIBUTE_NAMES.get(dotted)
-        text = None if known is None else attribute.text()
+        kind = dotted(attribute.oid)
+        known = ATTRIBUTE_NAMES.get(kind)
+        text = None if known is None else string_text(attribute.tag, attribute.value)
         parts.append(f"#{attribute.der.hex().upper()}" if text is None else _escape(text))
-        parts.append(f"{known or dotted}=")
+        parts.append(f"{known or kind}=")
     return "".join(reversed(parts))
 
 
@@ -117,7 +117,7 @@ def common_name(name: bytes) -> str:
     found = ""
     for attribute in _attributes(name):
         if attribute.oid == _COMMON_NAME:
-            found = attribute.text() or ""
+            found = string_text(attribute.tag, attribute.value) or ""
     return found
 
 
@@ -134,19 +134,21 @@ class _Attribute(NamedTuple):
     der: bytes
     joined: bool
 
-    def text(self) -> str | None:
-        """Give the value as text, or ``None`` if it is none or not what its type says."""
-        codec = _CODECS.get(self.tag)
-        if codec is None:
-            return None
-        try:
-            text = self.value.decode(codec)
-        except UnicodeDecodeError:
-            return None
-        # A BMPString has no surrogates: Python would read pairs of them as UTF-16.
-        if self.tag == _BMP_STRING and 2 * len(text) != len(self.value):
-            return None
-        return text
+
+def string_text(tag: int, contents: bytes) -> str | None:
+    """Give the text of an ASN.1 string of whatever type (X.680 §41); ``None`` if it is none or not what its type says.
+
+    :param contents: without tag and length.
+    """
+    codec = _CODECS.get(tag)
+    if codec is None:
+        return None
+    try:
+        text = contents.decode(codec)
+    except UnicodeDecodeError:
+        return None
+    # A BMPString has no surrogates: Python would read pairs of them as UTF-16.
+    return None if tag == _BMP_STRING and 2 * len(text) != len(contents) else text
 
 
 def _attributes(name: bytes) -> Iterator[_Attribute]:
@@ -178,9 +180,16 @@ def _escape(text: str) -> str:
     return escaped
 
 
-# Clients choose the types in their certificates: the cache is bounded.
+# Clients choose the identifiers in their certificates: the cache is bounded.
 @lru_cache(maxsize=256)
-def _dotted(oid: bytes) -> str:
+def dotted(oid: bytes) -> str:
+    """Give an object identifier as numbers with dots between: ``2.5.4.3``.
+
+    :param oid: the contents of its DER.
+    :raises DERError: it is none, or longer than 64 bytes.
+    """
+    if not 0 < len(oid) <= _MAX_OID_BYTES or oid[-1] & 0x80:
+        raise DERError("an object identifier that is empty, cut short or too long")
     arcs: list[int] = []
     value = 0
     for byte in oid:
@@ -190,7 +199,5 @@ def _dotted(oid: bytes) -> str:
         if not byte & 0x80:
             arcs.append(value)
             value = 0
-    if oid[-1] & 0x80:
-        raise DERError("an object identifier is cut short")
     first = min(arcs[0] // 40, 2)
     return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))

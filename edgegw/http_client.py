@@ -48,7 +48,10 @@ def trust_of(pem: bytes) -> Any:
 
     :raises ValueError: there is none in it, or one of them is broken.
     """
-    certificates = x509.load_pem_x509_certificates(pem)
+    try:
+        certificates = x509.load_pem_x509_certificates(pem)
+    except x509.InvalidVersion as error:
+        raise ValueError(f"has a certificate of an unknown version: {error}") from None
     return ssl.trustRootFromCertificates(
         [ssl.Certificate.loadPEM(one.public_bytes(Encoding.PEM)) for one in certificates]
     )

@@ -51,6 +51,11 @@ class Identity:
         """The client's certificate if it was verified; upstreams are told of no other."""
         return self.certificate if self.status is CertificateStatus.VERIFIED else None
 
+    @property
+    def known_chain(self) -> tuple[Certificate, ...] | None:
+        """The verified chain, empty where nothing was verified; ``None`` where it was not kept."""
+        return self.verified_chain if self.status is CertificateStatus.VERIFIED else ()
+
 
 @frozen
 class ConnectionInfo:

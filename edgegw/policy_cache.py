@@ -15,39 +15,50 @@ MOST: Final = 10_000
 
 
 class VerdictCache:
-    """What one policy said, by the SHA-256 of the certificate.
+    """What one policy said, by the SHA-256 of the certificate and whether its chain was verified.
+
+    Anybody can send another's certificate without the chain above it, and is no verified client then: what is said of
+    the one is not said of the other.
 
     :param seconds: how long an answer is used again.
+    :ivar state: another object whenever everything was forgotten.
     """
 
-    __slots__ = ("_answers", "_seconds")
+    __slots__ = ("_answers", "_seconds", "state")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._answers: OrderedDict[str, tuple[float, Verdict]] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, bool], tuple[float, Verdict]] = OrderedDict()
+        self.state = object()
 
-    def get(self, certificate: Certificate | None) -> Verdict | None:
+    def get(self, certificate: Certificate | None, verified: bool) -> Verdict | None:
         """Give the answer about a certificate, if there is one that still holds; none without a certificate."""
         if certificate is None:
             return None
-        found = self._answers.get(certificate.sha256)
+        key = (certificate.sha256, verified)
+        found = self._answers.get(key)
         if found is None:
             return None
         if found[0] < monotonic():
-            del self._answers[certificate.sha256]
+            del self._answers[key]
             return None
-        self._answers.move_to_end(certificate.sha256)
+        self._answers.move_to_end(key)
         return found[1]
 
-    def put(self, certificate: Certificate | None, verdict: Verdict) -> None:
-        """Remember an answer; one about a client without a certificate is not."""
-        if certificate is None:
+    def put(self, certificate: Certificate | None, verified: bool, verdict: Verdict, state: object) -> None:
+        """Remember an answer; one about a client without a certificate is not.
+
+        :param state: as it was when the question was put: what was forgotten since is no answer any more.
+        """
+        if certificate is None or state is not self.state:
             return
-        self._answers[certificate.sha256] = (monotonic() + self._seconds, verdict)
-        self._answers.move_to_end(certificate.sha256)
+        key = (certificate.sha256, verified)
+        self._answers[key] = (monotonic() + self._seconds, verdict)
+        self._answers.move_to_end(key)
         if len(self._answers) > MOST:
             self._answers.popitem(last=False)
 
     def clear(self) -> None:
         """Forget everything."""
         self._answers.clear()
+        self.state = object()

@@ -11,7 +11,7 @@ nobody awaited and codes that were not declared are refusals with ``policy_error
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -103,20 +103,18 @@ class _Single:
         if certificate is None and not self.without_certificate:
             return None
         cache = self.cache
-        if cache is not None and (known := cache.get(certificate)) is not None:
+        if cache is not None and (known := cache.get(certificate, peer.verified)) is not None:
             return self._ruled(known, 0.0, rulings, cached=True)
+        state = None if cache is None else cache.state
         started = perf_counter()
         try:
-            verdict = self._check(peer)
+            verdict = self._proper(self._check(peer))
         except BaseException as error:
             verdict = self._error(error)
-        else:
-            if type(verdict) is not Accept and type(verdict) is not Reject:
-                verdict = self._no_verdict(verdict)
         seconds = perf_counter() - started
         if seconds > SLOW:
             self._counts.slow += 1
-        return self._judged(verdict, seconds, peer, rulings)
+        return self._judged(verdict, seconds, peer, rulings, state)
 
     async def check_later(self, peer: Peer, rulings: list[Ruling], limit: Limit) -> Verdict | None:
         if not self.waits:
@@ -124,12 +122,14 @@ class _Single:
         certificate = peer.certificate
         if certificate is None and not self.without_certificate:
             return None
-        if self.cache is not None and (known := self.cache.get(certificate)) is not None:
+        cache = self.cache
+        if cache is not None and (known := cache.get(certificate, peer.verified)) is not None:
             return self._ruled(known, 0.0, rulings, cached=True)
+        state = None if cache is None else cache.state
         started = perf_counter()
         try:
             asked = self._check(peer)
-            verdict = await limit(asked) if hasattr(asked, "__await__") else asked
+            verdict = self._proper(await limit(asked) if hasattr(asked, "__await__") else asked)
         except TooLate:
             verdict = Reject(Reason.POLICY_TIMEOUT, f"{self.label} did not decide in time")
             self._failed(self.label, verdict.detail)
@@ -137,25 +137,46 @@ class _Single:
             raise
         except BaseException as error:
             verdict = self._error(error)
-        else:
-            if type(verdict) is not Accept and type(verdict) is not Reject:
-                verdict = self._no_verdict(verdict)
-        return self._judged(verdict, perf_counter() - started, peer, rulings)
+        return self._judged(verdict, perf_counter() - started, peer, rulings, state)
 
-    def _judged(self, verdict: Any, seconds: float, peer: Peer, rulings: list[Ruling]) -> Verdict:
-        """Take a fresh verdict; one that breaks the rules becomes a refusal."""
-        if type(verdict) is Reject:
-            if type(verdict.detail) is not str or not isinstance(verdict.code, str):
-                verdict = self._fault("refused with a code or a detail that is no text")
-            elif verdict.code not in self._codes:
-                verdict = self._fault(
-                    f"refused with the code {_bounded(verdict.code)}, which it does not declare (codes={{...}}), "
-                    f"and {_bounded(verdict.detail)}"
-                )
-        elif verdict.attributes != {} and not _is_text_by_text(verdict.attributes):
-            verdict = self._fault("gave attributes that are not text by text")
+    def _proper(self, verdict: Any) -> Verdict:
+        """Give a verdict that keeps to the rules; what does not becomes a refusal, or raises."""
+        if type(verdict) is Accept:
+            attributes: Any = verdict.attributes
+            if type(attributes) is dict and not attributes:
+                return verdict
+            if not isinstance(attributes, Mapping):
+                return self._fault("gave attributes that are not text by text")
+            # What the policy does with its own afterwards changes nothing here.
+            kept = dict(attributes.items())
+            if all(type(key) is str and type(value) is str for key, value in kept.items()):
+                return Accept(kept)
+            return self._fault("gave attributes that are not text by text")
+        if type(verdict) is not Reject:
+            return self._no_verdict(verdict)
+        code, detail = verdict.code, verdict.detail
+        if type(detail) is not str or not isinstance(code, str):
+            return self._fault("refused with a code or a detail that is no text")
+        if type(code) is not str and type(code) is not Reason:
+            # A plugin's own enumeration: as text it would be another word.
+            code = str.__str__(code)
+            verdict = Reject(code, detail)
+        if code in self._codes:
+            return verdict  # type: ignore[no-any-return]  # a Reject
+        return self._fault(
+            f"refused with the code {_bounded(code)}, which it does not declare (codes={{...}}), "
+            f"and {_bounded(detail)}"
+        )
+
+    def _judged(
+        self, verdict: Verdict, seconds: float, peer: Peer, rulings: list[Ruling], state: object
+    ) -> Verdict:
+        """Take a fresh verdict.
+
+        :param state: of the cache, as it was before the policy was asked.
+        """
         if self.cache is not None and not (type(verdict) is Reject and verdict.code in UNDECIDED):
-            self.cache.put(peer.certificate, verdict)
+            self.cache.put(peer.certificate, peer.verified, verdict, state)
         return self._ruled(verdict, seconds, rulings)
 
     def _ruled(self, verdict: Verdict, seconds: float, rulings: list[Ruling], cached: bool = False) -> Verdict:
@@ -195,16 +216,10 @@ class _Single:
 _FAILURES = frozenset({Reason.POLICY_ERROR, Reason.POLICY_TIMEOUT})
 
 
-def _is_text_by_text(attributes: Any) -> bool:
-    return isinstance(attributes, Mapping) and all(
-        type(key) is str and type(value) is str for key, value in attributes.items()
-    )
-
-
 def _bounded(value: object) -> str:
     try:
         return str(value)[:200] if isinstance(value, BaseException) else repr(value)[:200]
-    except Exception:
+    except BaseException:
         return f"a {type(value).__name__}"
 
 
@@ -216,9 +231,12 @@ class _Group:
         self.steps = tuple(steps)
         self.waits = any(step.waits for step in steps)
         self.needs_chain = any(step.needs_chain for step in steps)
-        self.without_certificate = any(step.without_certificate for step in steps)
+        self.without_certificate = self._one_or_all(step.without_certificate for step in steps)
         # One that may not be asked twice would decide in part of the group all the same.
         self.recheck = all(step.recheck for step in steps)
+
+    #: Whether one member that judges clients without a certificate is enough for the group to judge them.
+    _one_or_all: Callable[[Iterable[bool]], bool] = staticmethod(any)
 
     def check(self, peer: Peer, rulings: list[Ruling]) -> Verdict | None:
         begun = _Progress(self, peer)
@@ -268,6 +286,9 @@ class _Progress:
 
 
 class _All(_Group):
+    # The members that are silent about such a client have not accepted it.
+    _one_or_all = staticmethod(all)
+
     def ends(self, verdict: Verdict) -> bool:
         return type(verdict) is Reject
 
@@ -285,9 +306,11 @@ class _Any(_Group):
         refused = [one for one in verdicts if isinstance(one, Reject)]
         if len(refused) == 1:
             return refused[0]
-        # The first one's code: there is one label, and the record has every member's.
+        # One code, since the record has every member's: of one that failed, which leaves the question open and must
+        # not count as a no under ``not``; else the first one's.
+        code = next((one.code for one in refused if one.code in UNDECIDED), refused[0].code)
         said = "; ".join(f"{one.code}: {one.detail}" for one in refused)
-        return Reject(refused[0].code, f"none of {self.label} accepted: {said}")
+        return Reject(code, f"none of {self.label} accepted: {said}")
 
 
 class _Not(_Group):
@@ -335,8 +358,8 @@ class PolicyChain:
 
     def for_open_connections(self) -> PolicyChain | None:
         """Give the part of it that is asked again about connections that are open already; ``None`` for none of it."""
-        kept = [step for step in self._steps if step.recheck]
-        if len(kept) == len(self._steps):
+        kept = list(_asked_again(self._steps))
+        if kept == list(self._steps):
             return self
         return PolicyChain(kept, self._singles) if kept else None
 
@@ -381,6 +404,15 @@ def _required(steps: Sequence[_Step]) -> Iterator[IPolicy]:
             yield step.policy
         elif isinstance(step, _All):
             yield from _required(step.steps)
+
+
+def _asked_again(steps: Sequence[_Step]) -> Iterator[_Step]:
+    for step in steps:
+        if step.recheck:
+            yield step
+        elif isinstance(step, _All):
+            # Each of its members has to accept whatever the others say.
+            yield from _asked_again(step.steps)
 
 
 _ACCEPT = Accept()

@@ -168,13 +168,13 @@ class Registry:
 
     def _load(self, origin: str, load: Any, version: str = "", built_in: bool = False) -> None:
         try:
-            loaded = load()
+            kinds = list(_kinds_in(load()))
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
             self.problems.append(Problem(origin, *traceback_line(error)))
             return
-        for found in _kinds_in(loaded):
+        for found in kinds:
             self._add(found, origin, version, built_in)
 
     def _add(self, kind: Any, origin: str, version: str, built_in: bool) -> None:

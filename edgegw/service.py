@@ -12,8 +12,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
-from types import FrameType
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -25,13 +23,20 @@ from twisted.logger import Logger
 
 from edgegw.config import ConfigError, Loaded
 from edgegw.descriptors import allow_most
+from edgegw.http_client import HTTPClient
 from edgegw.model import Admin, Gateway
-from edgegw.observe.admin import AdminSite
+from edgegw.observe.admin import AdminSite, explanation
+from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.logs import StandardOutputLog
 from edgegw.observe.metrics import Metrics
+from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.proxy.generation import Generation, GenerationError
+from edgegw.proxy.policing import explanations_of
+from edgegw.signals import Signals
 from edgegw.systemd import Notifier
-from edgegw.tls.port import ListeningPort, PortKey
+from edgegw.tls.port import ListeningPort, PortKey, key_text, port_text
+from edgegw.tls.stapling import Stapler
+from edgegw.verdict import Explanation
 
 __all__ = ["CannotStart", "GatewayService"]
 
@@ -39,8 +44,11 @@ _log = Logger(namespace="edgegw.service")
 
 #: Seconds that the end of a drain may take on top of ``drain_timeout``.
 _CLOSING_SECONDS = 5.0
+#: Requests at a time about the gateway's own certificates.
+_OCSP_REQUESTS = 16
 
-Build = Callable[[Any, Gateway, Metrics], Generation]
+#: Makes a generation; see :class:`~edgegw.proxy.generation.Generation` for what it is called with.
+Build = Callable[..., Generation]
 
 
 class CannotStart(Exception):
@@ -78,11 +86,13 @@ class GatewayService(Service):
         called on another thread.
     :param build: makes a generation of a configuration.
     :param initial: the configuration to start with, if it was read already.
+    :param counters: of the plugins that ``load`` builds, to be shown among the metrics.
     :param output: the log whose format and level the configuration sets; ``None`` leaves logging alone.
     :param take_signals: handle SIGHUP, SIGTERM and SIGINT while running.  An application that embeds
         the service and has signals of its own says no, and calls :meth:`reload` and
         :meth:`stopService`.
     :ivar metrics: this service's metrics, which outlive reloads.
+    :ivar handshakes: the last handshakes, which outlive reloads too.
     :ivar ready: whether new connections are taken; what ``/readyz`` tells.
     """
 
@@ -93,6 +103,7 @@ class GatewayService(Service):
         *,
         build: Build = Generation,
         initial: Loaded | None = None,
+        counters: PluginCounters | None = None,
         output: StandardOutputLog | None = None,
         notifier: Notifier | None = None,
         take_signals: bool = True,
@@ -106,16 +117,26 @@ class GatewayService(Service):
         self._output = output
         self._notifier = Notifier() if notifier is None else notifier
         self._take_signals = take_signals
-        self._admin_site = AdminSite(reactor, self.metrics.registry, lambda: self.ready)
+        self.handshakes = HandshakeRecord()
+        self._ocsp_client = HTTPClient(reactor, None, _OCSP_REQUESTS)
+        self._stapler = Stapler(reactor, self._ocsp_client)
+        if counters is not None:
+            self.metrics.plugin_families.append(counters.collect)
+        self._admin_site = AdminSite(reactor, self.metrics.registry, lambda: self.ready, self.handshakes, self._explain)
         self._serving: _Serving | None = None
+        self._explanations: dict[str, Explanation] = {}
         self._draining: set[Generation] = set()
         self._reloads = DeferredLock()
         self._stopping: Deferred[None] | None = None
         self._terminations = 0
         self._end_drain: Deferred[str] | None = None
-        self._previous_handlers: dict[int, Any] = {}
+        self._signals = Signals(reactor, self._hang_up, self._terminate)
         if output is not None:
             self.metrics.dropped_log_lines = lambda: output.writer.dropped
+
+    def _explain(self, code: str) -> Explanation | None:
+        """Say what a reason code means, one of a plugin's in use among them."""
+        return explanation(code) or self._explanations.get(code)
 
     # --- what is open -------------------------------------------------------------------------
 
@@ -155,7 +176,7 @@ class GatewayService(Service):
         try:
             loaded = self._load() if self._initial is None else self._initial
             self._initial = None
-            self._take_over(loaded, self._bring_up(loaded.gateway, None))
+            self._take_over(loaded, self._bring_up(loaded, None))
         except (ConfigError, GenerationError, _CannotOpen) as error:
             raise CannotStart(str(error).splitlines()) from error
 
@@ -163,7 +184,7 @@ class GatewayService(Service):
         if not self.running or self._serving is None:
             return
         if self._take_signals:
-            self._install_handlers()
+            self._signals.take()
         self.ready = True
         self._notifier.ready(self._summary())
         _log.info("Ready: {summary}", summary=self._summary())
@@ -172,14 +193,20 @@ class GatewayService(Service):
         assert self._serving is not None
         return f"Listeners: {len(self._serving.gateway.listeners)}, ports: {len(self._serving.ports)}"
 
-    def _bring_up(self, gateway: Gateway, before: _Serving | None) -> _Serving:
+    def _bring_up(self, loaded: Loaded, before: _Serving | None) -> _Serving:
         """Build a generation and open what it needs beyond what is open; undo all of it if a part fails.
 
         :raises GenerationError: as building does.
         :raises _CannotOpen: a port cannot be opened, or a listener would lose all of its trust anchors.
         """
+        gateway = loaded.gateway
         with ExitStack() as undo:
-            generation = self._build(self._reactor, gateway, self.metrics)
+            if loaded.environments is not None:
+                undo.callback(loaded.environments.stop)
+            generation = self._build(
+                self._reactor, gateway, self.metrics, self.handshakes, loaded.environments, stapler=self._stapler
+            )
+            undo.callback(generation.stop)
             undo.callback(generation.abort)
             undo.callback(generation.retire)
             lost = generation.untrusting - before.generation.untrusting if before is not None else None
@@ -224,6 +251,9 @@ class GatewayService(Service):
         """Make a generation that was brought up the one that serves."""
         before = self._serving
         self._serving = serving
+        serving.generation.start()
+        self._explanations = explanations_of(serving.gateway)
+        self.handshakes.resize(serving.gateway.handshake_record)
         if self._output is not None:
             self._output.use(serving.gateway.logging)
         self.metrics.use_gateway(serving.gateway)
@@ -232,10 +262,10 @@ class GatewayService(Service):
             _log.warn("{text}", text=str(warning))
         for key, port in serving.ports.items():
             if before is None or key not in before.ports:
-                _log.info("Listening on {address} for {listeners}", address=_host(port),
+                _log.info("Listening on {address} for {listeners}", address=port_text(port),
                           listeners=_names_at(serving.gateway, key))
         if serving.admin is not None and (before is None or before.admin is not serving.admin):
-            _log.info("Metrics and health on {address}", address=_host(serving.admin))
+            _log.info("Metrics and health on {address}", address=port_text(serving.admin))
 
     # --- reload -------------------------------------------------------------------------------
 
@@ -257,8 +287,10 @@ class GatewayService(Service):
         try:
             loaded = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._load)
             if not self.running:
+                if loaded.environments is not None:
+                    loaded.environments.stop()
                 return False
-            after = self._bring_up(loaded.gateway, before)
+            after = self._bring_up(loaded, before)
         except (ConfigError, GenerationError, _CannotOpen) as error:
             faults = str(error).splitlines()
             for fault in faults:
@@ -271,11 +303,12 @@ class GatewayService(Service):
             return False
         self._take_over(loaded, after)
         for key in before.ports.keys() - after.ports.keys():
-            _log.info("No longer listening on {address}", address=_host(before.ports[key]))
+            _log.info("No longer listening on {address}", address=port_text(before.ports[key]))
             _close(before.ports[key])
         if before.admin is not after.admin:
             _close(before.admin)
         self._let_drain(before.generation)
+        after.generation.replace(self._draining)
         self.metrics.reload_succeeded()
         self._notifier.ready(self._summary())
         _log.info("Reloaded: {summary}", summary=self._summary())
@@ -292,6 +325,7 @@ class GatewayService(Service):
 
         def idle(_: object) -> None:
             self._draining.discard(generation)
+            generation.stop()
             self.metrics.generations_draining = len(self._draining)
 
         self._draining.add(generation)
@@ -336,9 +370,12 @@ class GatewayService(Service):
             _log.warn("Connections cut: {connections}, because {why}", connections=_connections(generations), why=why)
         for generation in generations:
             generation.abort()
+            generation.stop()
+        self._stapler.stop()
+        self._ocsp_client.close()
         if serving.admin is not None:
             await _close(serving.admin)
-        self._restore_handlers()
+        self._signals.give_back()
         self._serving = None
         _log.info("Stopped")
 
@@ -360,27 +397,6 @@ class GatewayService(Service):
         return over
 
     # --- signals ------------------------------------------------------------------------------
-
-    def _install_handlers(self) -> None:
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-            previous = signal.getsignal(number)
-            if number == signal.SIGINT and previous not in (
-                signal.default_int_handler,
-                getattr(self._reactor, "sigInt", None),
-            ):
-                # A debugger's, or a shell's that ignores it for background jobs.
-                continue
-            self._previous_handlers[number] = signal.SIG_DFL if previous is None else previous
-            signal.signal(number, self._on_signal)
-
-    def _restore_handlers(self) -> None:
-        for number, previous in self._previous_handlers.items():
-            signal.signal(number, previous)
-        self._previous_handlers.clear()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Between any two instructions of the reactor's thread: nothing but a note may be left here.
-        self._reactor.callFromThread(self._hang_up if number == signal.SIGHUP else partial(self._terminate, number))
 
     def _hang_up(self) -> None:
         # One that waits already will read what this one would.
@@ -430,19 +446,4 @@ def _names_at(gateway: Gateway, key: PortKey) -> str:
 
 def _cannot_listen(key: PortKey, names: str, error: CannotListenError) -> str:
     reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
-    return f"cannot listen on {_address(key)} ({names}): {reason}"
-
-
-def _address(key: PortKey) -> str:
-    address, port = key
-    if address is None:
-        return f"port {port} of all addresses"
-    return address if address.startswith("unix:") else f"{address} port {port}"
-
-
-def _host(port: _Port) -> str:
-    host = port.getHost()
-    name = getattr(host, "name", None)
-    if name is not None:
-        return f"unix:{name.decode(errors='replace') if isinstance(name, bytes) else name}"
-    return f"{host.host} port {host.port}"
+    return f"cannot listen on {key_text(key)} ({names}): {reason}"

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
@@ -20,7 +21,10 @@ from twisted.python.usage import CompleteFiles, Completions, UsageError
 from twisted.python.usage import Options as _Options
 
 from edgegw.config import ConfigError, Loaded, load
+from edgegw.environment import Environments
 from edgegw.observe.logs import StandardOutputLog
+from edgegw.observe.plugin_counters import PluginCounters
+from edgegw.registry import Registry
 from edgegw.service import CannotStart, GatewayService
 from edgegw.tls.names import check_tls
 
@@ -39,24 +43,36 @@ def config_path(given: str | None) -> str | None:
     return DEFAULT_CONFIG if Path(DEFAULT_CONFIG).exists() else None
 
 
-def read(path: str) -> Loaded:
-    """Read a configuration and check it against this machine's OpenSSL.
+def read(path: str, counters: PluginCounters | None = None) -> Loaded:
+    """Read a configuration, build its plugins and check it against this machine's OpenSSL.
 
+    :param counters: of plugins; they outlive what is read here.
     :raises ConfigError: it has faults.
     """
-    return load(path, check_tls=check_tls)
+    from twisted.internet import reactor
+
+    directory = os.path.dirname(os.path.abspath(path))
+    environments = Environments(reactor, directory, PluginCounters() if counters is None else counters)
+    try:
+        loaded = load(path, check_tls=check_tls, find_plugins=Registry, make_environment=environments.make)
+    except BaseException:
+        environments.stop()
+        raise
+    return evolve(loaded, environments=environments)
 
 
 class Options(_Options):
     """The command line behind ``twistd edgegw``.
 
     :ivar loaded: the configuration, once the options were parsed.
+    :ivar counters: of its plugins.
     """
 
     synopsis = "[--config FILE]"
     optParameters: ClassVar = [["config", "c", None, f"The configuration; {DEFAULT_CONFIG} if it exists."]]
     compData = Completions(optActions={"config": CompleteFiles("*.yaml")})
     loaded: Loaded
+    counters: PluginCounters
 
     def postOptions(self) -> None:
         """Read the configuration.
@@ -69,7 +85,8 @@ class Options(_Options):
             raise UsageError(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
         self["config"] = path
         try:
-            self.loaded = read(path)
+            self.counters = PluginCounters()
+            self.loaded = read(path, self.counters)
         except ConfigError as error:
             print(error, file=sys.stderr)
             raise SystemExit(1) from error
@@ -117,5 +134,10 @@ def makeService(options: Options) -> Service:
     in_foreground = bool(twistd.get("nodaemon", True))
     output = StandardOutputLog(options.loaded.gateway.logging) if in_foreground and not told_where_to_log else None
     return _TwistdService(
-        reactor, partial(read, options["config"]), initial=options.loaded, output=output, twistd=twistd
+        reactor,
+        partial(read, options["config"], options.counters),
+        initial=options.loaded,
+        counters=options.counters,
+        output=output,
+        twistd=twistd,
     )

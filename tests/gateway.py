@@ -19,19 +19,14 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from ipaddress import ip_address
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from attrs import evolve, frozen
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import protocol
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
@@ -58,9 +53,11 @@ from edgegw.model import (
     ValidationMode,
 )
 from edgegw.names import canonical_name
+from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import ListenerMetrics, Metrics
 from edgegw.proxy.generation import Generation
 from edgegw.tcp import Client, Server
+from edgegw.testing import ANY_USAGE, BOTH, CLIENT, CODE_SIGNING, NO_USAGE, SERVER, Authority, Issued
 from edgegw.tls.port import ListeningPort
 
 __all__ = [
@@ -100,196 +97,6 @@ reactor: Any = global_reactor
 Address = tuple[str, int]
 
 # --- certificates ---------------------------------------------------------------------------
-
-#: Extended key usages for :meth:`Authority.issue`; ``NO_USAGE`` leaves the extension out.
-CLIENT: Final = (ExtendedKeyUsageOID.CLIENT_AUTH,)
-SERVER: Final = (ExtendedKeyUsageOID.SERVER_AUTH,)
-BOTH: Final = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-CODE_SIGNING: Final = (ExtendedKeyUsageOID.CODE_SIGNING,)
-ANY_USAGE: Final = (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)
-NO_USAGE: Final = ()
-
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-_DAY = timedelta(days=1)
-
-
-@cache
-def _rsa_key(bits: int, number: int) -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, bits)
-
-
-def _new_key(kind: str) -> Key:
-    if kind == "EC":
-        return ec.generate_private_key(ec.SECP256R1())
-    if kind == "P-384":
-        return ec.generate_private_key(ec.SECP384R1())
-    if kind == "Ed25519":
-        return ed25519.Ed25519PrivateKey.generate()
-    if kind == "RSA":
-        # Making one takes a tenth of a second; nothing here minds that two certificates share it.
-        return _rsa_key(2048, 0)
-    if kind == "RSA-1024":
-        return _rsa_key(1024, 0)
-    raise ValueError(kind)
-
-
-def _pem(key: Key) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-@frozen
-class Issued:
-    """A certificate with its key and the intermediates above it.
-
-    :ivar chain: what its owner sends above it, its issuer first; without the root.
-    """
-
-    certificate: x509.Certificate
-    key: Key
-    chain: tuple[x509.Certificate, ...] = ()
-
-    @property
-    def pem(self) -> bytes:
-        """The certificate alone."""
-        return self.certificate.public_bytes(Encoding.PEM)
-
-    @property
-    def chain_pem(self) -> bytes:
-        """The certificate and the chain."""
-        return b"".join(one.public_bytes(Encoding.PEM) for one in (self.certificate, *self.chain))
-
-    @property
-    def der(self) -> bytes:
-        """The certificate alone."""
-        return self.certificate.public_bytes(Encoding.DER)
-
-    @property
-    def key_pem(self) -> bytes:
-        """The key, not encrypted."""
-        return _pem(self.key)
-
-    def without_chain(self) -> Issued:
-        """Give the same certificate, sent without what is above it."""
-        return evolve(self, chain=())
-
-
-class Authority:
-    """A certificate authority: a root, or an intermediate of ``issuer``.
-
-    :param path_length: the path length constraint; ``None`` has none.
-    :param key: the kind of its key; see :meth:`issue`.
-    :ivar certificate: its own.
-    """
-
-    def __init__(
-        self,
-        name: str = "test root",
-        issuer: Authority | None = None,
-        path_length: int | None = None,
-        key: str = "EC",
-        not_after: datetime | None = None,
-    ) -> None:
-        self.key = _new_key(key)
-        self.issuer = issuer
-        now = datetime.now(UTC)
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        usage = x509.KeyUsage(
-            digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-            key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
-        )  # fmt: skip
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(self.name)
-            .issuer_name(self.name if issuer is None else issuer.name)
-            .public_key(self.key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 365 * _DAY)
-            .not_valid_after(not_after or now + 365 * _DAY)
-            .add_extension(x509.BasicConstraints(True, path_length), critical=True)
-            .add_extension(usage, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
-        )
-        signer = self.key if issuer is None else issuer.key
-        if issuer is not None:
-            builder = builder.add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
-            )
-        self.certificate = builder.sign(signer, _digest(signer))
-
-    @property
-    def pem(self) -> bytes:
-        """Its certificate."""
-        return self.certificate.public_bytes(Encoding.PEM)
-
-    @property
-    def chain(self) -> tuple[x509.Certificate, ...]:
-        """What stands between a certificate of its own and the root, itself first."""
-        return () if self.issuer is None else (self.certificate, *self.issuer.chain)
-
-    def issue(
-        self,
-        common_name: str | None = "test",
-        *,
-        dns: Iterable[str] = (),
-        uris: Iterable[str] = (),
-        emails: Iterable[str] = (),
-        ips: Iterable[str] = (),
-        usages: Sequence[x509.ObjectIdentifier] = CLIENT,
-        key: str = "EC",
-        not_before: datetime | None = None,
-        not_after: datetime | None = None,
-        subject: x509.Name | None = None,
-        extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
-    ) -> Issued:
-        """Issue a leaf.
-
-        :param key: ``"EC"`` (P-256), ``"P-384"``, ``"RSA"`` (2048 bits), ``"RSA-1024"`` or ``"Ed25519"``.
-        :param subject: the whole subject, in place of ``common_name``.
-        :param extensions: more of them, with whether each is critical.
-        """
-        now = datetime.now(UTC)
-        private = _new_key(key)
-        names: list[x509.GeneralName] = [
-            *map(x509.DNSName, dns),
-            *map(x509.UniformResourceIdentifier, uris),
-            *map(x509.RFC822Name, emails),
-            *(x509.IPAddress(ip_address(ip)) for ip in ips),
-        ]
-        if subject is None:
-            attributes = [] if common_name is None else [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
-            subject = x509.Name(attributes)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(private.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(not_before or now - 30 * _DAY)
-            .not_valid_after(not_after or now + 30 * _DAY)
-            .add_extension(x509.BasicConstraints(False, None), critical=True)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
-            )
-        )
-        if usages:
-            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not list(subject))
-        for extension, critical in extensions:
-            builder = builder.add_extension(extension, critical=critical)
-        return Issued(builder.sign(self.key, _digest(self.key)), private, self.chain)
-
-    def issue_expired(self, common_name: str = "expired", **options: Any) -> Issued:
-        """Issue a leaf that has expired yesterday."""
-        return self.issue(common_name, not_after=datetime.now(UTC) - _DAY, **options)
-
-    def issue_future(self, common_name: str = "future", **options: Any) -> Issued:
-        """Issue a leaf that is valid from tomorrow on."""
-        return self.issue(common_name, not_before=datetime.now(UTC) + _DAY, **options)
-
-
-def _digest(key: Key) -> hashes.SHA256 | None:
-    return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
 def trust_anchor(authority: Authority | Issued) -> TrustAnchor:
@@ -331,7 +138,7 @@ def files(case: TestCase, issued: Issued | Authority, name: str = "client") -> t
     directory.mkdir()
     certificate, key = directory / f"{name}.pem", directory / f"{name}-key.pem"
     certificate.write_bytes(issued.chain_pem if isinstance(issued, Issued) else issued.pem)
-    key.write_bytes(_pem(issued.key))
+    key.write_bytes(issued.key_pem)
     return str(certificate.absolute()), str(key.absolute())
 
 
@@ -412,12 +219,14 @@ class RunningGateway:
 
     :ivar generation: the newest configuration.
     :ivar generations: all of them, the newest last.
+    :ivar record: every handshake.
     :ivar ports: by ``(address, port)`` as configured.
     """
 
     def __init__(self, model: Gateway, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
-        self.generation = Generation(reactor, model, self.metrics)
+        self.record = HandshakeRecord()
+        self.generation = Generation(reactor, model, self.metrics, self.record)
         self.generations = [self.generation]
         self.ports: dict[tuple[str | None, int], ListeningPort] = {}
         for key in self.generation.port_keys:
@@ -437,11 +246,12 @@ class RunningGateway:
     def reload(self, model: Gateway) -> Generation:
         """Swap a new configuration in, and retire the one before; both have the same ports."""
         before = self.generation
-        self.generation = Generation(reactor, model, self.metrics)
+        self.generation = Generation(reactor, model, self.metrics, self.record)
         self.generations.append(self.generation)
         for port in self.ports.values():
             self.generation.adopt(port)
         before.retire()
+        self.generation.replace(self.generations[:-1])
         return self.generation
 
     def in_progress(self) -> int:
@@ -456,8 +266,9 @@ class RunningGateway:
         await until(lambda: not any(one.connections for one in self.generations))
 
     async def stop(self) -> None:
-        """Close every port, cut every connection and wait until all of it is gone."""
-        for port in self.ports.values():
+        """Close every port, cut every connection and wait until all of it is gone; twice is as good as once."""
+        ports, self.ports = self.ports, {}
+        for port in ports.values():
             await port.stopListening()
         for generation in self.generations:
             generation.retire()

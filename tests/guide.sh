@@ -130,7 +130,7 @@ upstream=$!
 until_true "the upstream's port" grep -qE '^[0-9]+$' upstream.log
 upstream_port=$(head -n 1 upstream.log)
 
-# configure [PER PORT VALIDATION]: the guide's Gateway and HTTPRoute.
+# configure [PER PORT VALIDATION [MORE OF LISTENER https-8443]]: the guide's Gateway and HTTPRoute.
 configure() {
     cat > edgegw.yaml.new <<CONFIG
 admin: {address: 127.0.0.1, port: $PORT_ADMIN}
@@ -142,6 +142,7 @@ listeners:
     port: $PORT_8443
     protocol: HTTPS
     tls: {certificates: [{certificate: server-cert.pem, private_key: server-key.pem}]}
+${2:-}
   - name: https-8444
     port: $PORT_8444
     protocol: HTTPS
@@ -233,6 +234,60 @@ after=$(metric edgegw_tls_handshakes_total 'listener="https-8443"' 'reason="no_c
 ok $? "/metrics counts the one without a certificate on 8443" "$before_refused before, $after after"
 after=$(metric edgegw_tls_handshakes_total 'listener="https-8443"' 'reason="unknown_ca"')
 [ "$after" -eq 2 ]; ok $? "/metrics counts both strangers on 8443" "$after"
+
+# guide: additional TLS settings
+fingerprint=$(openssl x509 -in client-cert.pem -noout -fingerprint -sha256)
+# end of guide
+pin=${fingerprint#*=}
+[ "$(tr -d ':' <<< "$pin" | tr 'A-F' 'a-f')" = "$hash" ]
+ok $? "openssl prints the certificate's hash" "$fingerprint"
+
+# limit NAME HASH: lets only clients with a name and a hash in on 8443, from SIGHUP on.
+limit() {
+    local before
+    before=$(metric edgegw_config_reloads_total 'result="success"')
+    configure "" "    policies:
+      - subject_alt_names: {dns: [{exact: $1}]}
+      - certificate_hash: {hashes: [\"$2\"]}"
+    kill -HUP "$gateway"
+    until_true "the configuration with $1 and $2" reloaded_since "$before"
+    running
+}
+reloaded_since() { [ "$(metric edgegw_config_reloads_total 'result="success"')" -gt "$1" ]; }
+
+for spelling in "$pin" "$hash"; do
+    limit example.com "$spelling"
+    get "$PORT_8443" $valid
+    answered_200; ok $? "the right name and the hash as $spelling are 200" "$said"
+done
+get "$PORT_8443"
+refused "certificate required"; ok $? "no certificate fails beside a name and a hash" "$said"
+get "$PORT_8443" $stranger
+refused "unknown ca"; ok $? "and so does a stranger with the right name" "$said"
+get "$PORT_8444" $valid
+answered_200; ok $? "8444 has no such limit" "$said"
+
+limit mtls.com "$pin"
+get "$PORT_8443" $valid
+refused "certificate unknown"; ok $? "with the name mtls.com the same client fails" "$said"
+said=$("$PYTHON" -m edgegw explain --config edgegw.yaml --listener https-8443 --cert client-cert.pem 2>&1)
+status=$?
+[ "$status" -eq 3 ] && grep -q 'subject_alt_name' <<< "$said" && grep -qF 'mtls.com' <<< "$said"
+ok $? "edgegw explain says why, with the certificate alone" "$said"
+said=$("$PYTHON" -m edgegw handshakes --config edgegw.yaml --refused --listener https-8443 2>&1)
+tail -n 1 <<< "$said" | grep -F ' example.com ' | grep -q 'refused subject_alt_name$'
+ok $? "edgegw handshakes --refused shows it with its reason" "$said"
+grep -F 'on https-8443: subject_alt_name ' gateway.log | grep -qF 'wanted is DNS exact mtls.com'
+ok $? "the log has the reason and what was wanted" "$(tail -n 5 gateway.log)"
+
+wrong=$(openssl x509 -in stranger-cert.pem -noout -fingerprint -sha256)
+limit example.com "${wrong#*=}"
+get "$PORT_8443" $valid
+refused "bad certificate"; ok $? "with another certificate's hash it fails" "$said"
+for reason in subject_alt_name certificate_hash; do
+    after=$(metric edgegw_tls_handshakes_total 'listener="https-8443"' "reason=\"$reason\"")
+    [ "$after" -eq 1 ]; ok $? "/metrics counts one refusal for $reason" "$after"
+done
 
 running
 kill -TERM "$gateway"

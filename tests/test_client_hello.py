@@ -99,7 +99,7 @@ class RealHelloTests(SynchronousTestCase):
     def test_no_name(self) -> None:
         """A client without SNI and ALPN has neither."""
         data = from_ssl(None)
-        self.assertEqual(parse_client_hello(data, LIMIT), ClientHello(None, (), len(data) - 5))
+        self.assertEqual(parse_client_hello(data, LIMIT), ClientHello(None, (), len(data) - 5, (0x0304, 0x0303)))
 
     def test_post_quantum_hello(self) -> None:
         """A hello that does not fit into one TCP segment is found at its last byte."""

@@ -5,6 +5,7 @@ import json
 import re
 from ipaddress import ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -12,6 +13,7 @@ from attrs import evolve
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # has no annotations
 
 from edgegw.config import ConfigError, describe, schema, schema_text
+from edgegw.config.description import describe_policies, describe_validation
 from edgegw.config.document import DOCUMENT, LISTENER, UPSTREAM
 from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.document_tls import TLS
@@ -24,28 +26,37 @@ from edgegw.model import (
     Admin,
     BackendRef,
     ClientCertificateField,
+    ClientRequirement,
     ClientValidation,
     ConnectionLimits,
     Endpoint,
     FieldHeaders,
     Forwarding,
     Gateway,
+    HealthCheck,
     HTTPSettings,
     Listener,
     Logging,
+    OnMissing,
     PathMatch,
     PathMatchType,
     PEMHeader,
+    PolicyAll,
+    PolicyAny,
+    PolicyNot,
+    PolicyUse,
     Protocol,
     RouteMatch,
     TLSSettings,
     TLSVersion,
+    TrustAnchor,
     UnderscoreAction,
     Upstream,
     ValidationMode,
     XFCCDetail,
     XFCCMode,
 )
+from edgegw.registry import Registry
 from tests.config_documents import LISTENERS, NOW, ConfigTestCase
 
 _CONF = Path(__file__).parent.parent / "conf"
@@ -458,7 +469,8 @@ class ShippedConfiguration(ConfigTestCase):
         text = self._uncommented()
         node = read_text(text, "x", {}, Report("x"))
         assert isinstance(node, Mapping)
-        shown = set(re.findall(r"^[ -]*([a-z_]+):", text, flags=re.MULTILINE))
+        # Also what is only an example, because what holds without it cannot be written.
+        shown = set(re.findall(r"(?:^[ #-]*|[\[{,] ?)([a-z_]+):", text, flags=re.MULTILINE))
         keys: set[str] = set()
         described = schema()
         stack: list[Any] = [described]
@@ -478,7 +490,8 @@ class ShippedConfiguration(ConfigTestCase):
 
     def test_schema_is_up_to_date(self) -> None:
         """``conf/edgegw.schema.json`` is what ``edgegw schema`` prints."""
-        self.assertEqual((_CONF / "edgegw.schema.json").read_text(), schema_text())
+        kinds = (found for found in Registry().all() if found.built_in)
+        self.assertEqual((_CONF / "edgegw.schema.json").read_text(), schema_text(kinds))
 
 
 class JSONSchema(ConfigTestCase):
@@ -649,3 +662,52 @@ upstreams: [{{name: u, endpoints: ["[::1]:1", "h:2"]}}, {{name: v, endpoints: ["
             "admin: disabled\n",
         ):
             self.assertIn(part, text)
+
+    def test_policies(self) -> None:
+        """Policies are named as they are combined, where they hold; rules say whom they are for."""
+        spiffe, other, third = (PolicyUse(SimpleNamespace(name=name), None) for name in ("spiffe", "a", "b"))
+        rules = (spiffe, PolicyAny((other, PolicyAll((third, spiffe)))), PolicyNot(other))
+        gateway = self.load(
+            LISTENERS + "routes: [{name: r, rules: [{backends: [{upstream: u}]}]}]\n"
+            'upstreams: [{name: u, endpoints: ["h:1"]}]\n'
+        ).gateway
+        listener, route = gateway.listeners[0], gateway.routes[0]
+        validation = ClientValidation(
+            ValidationMode.ALLOW_VALID_ONLY, (TrustAnchor("ca.pem", b"", NOW),), policies=rules
+        )
+        listener = evolve(
+            listener, policies=(third,), tls=evolve(_tls_of(listener), client_validation=validation),
+            health_check=HealthCheck("/up", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+        )
+        rule = evolve(route.rules[0], client=ClientRequirement.VERIFIED, policies=(other, third))
+        anyone = evolve(route.rules[0], client=ClientRequirement.ANY)
+        route = evolve(route, rules=(rule, anyone))
+        text = describe(evolve(gateway, listeners=(listener,), routes=(route,)), NOW)
+        for part in (
+            "    client certificates: AllowValidOnly: required, depth 10\n      policies: all of: spiffe, any of (a, ",
+            "      policies: all of: spiffe, any of (a, all of (b, spiffe)), not a\n      trust anchor ca.pem",
+            "    policies: b\n    health check: /up for 10.0.0.0/8, ::1/128\n    tells upstreams",
+            "    PathPrefix / \u2192 u\n      the client needs a verified certificate\n      policies: all of: a, b\n",
+            "    PathPrefix / \u2192 u\n      the client needs any certificate\nupstreams",
+        ):
+            self.assertIn(part, text)
+
+    def test_who_comes_in(self) -> None:
+        """Policies make a certificate required, unless on_missing or envoy_compatible says otherwise."""
+        policies = (PolicyUse(SimpleNamespace(name="a"), None),)
+        anchors = (TrustAnchor("ca.pem", b"", NOW),)
+        strict = ClientValidation(ValidationMode.ALLOW_VALID_ONLY, anchors, policies=policies)
+        fallback = evolve(strict, mode=ValidationMode.ALLOW_INSECURE_FALLBACK)
+        optional = "asked for; clients without one come in if the policies that judge them accept"
+        for validation, words in (
+            (evolve(strict, required=False), "AllowValidOnly: required, depth 10"),
+            (evolve(strict, required=False, on_missing=OnMissing.ACCEPT), f"AllowValidOnly: {optional}, depth 10"),
+            (fallback, "AllowInsecureFallback: required; whether it is verified or not, the policies decide"),
+            (evolve(fallback, on_missing=OnMissing.ACCEPT),
+             f"AllowInsecureFallback: {optional}; whether it is verified or not, the policies decide"),
+            (evolve(fallback, envoy_compatible=True),
+             "AllowInsecureFallback: asked for, and everyone comes in, as with Envoy"),
+            (evolve(strict, policies=()), "AllowValidOnly: required, depth 10"),
+        ):
+            self.assertEqual(describe_validation(validation), words)
+        self.assertEqual(describe_policies(()), "an empty list, which refuses everyone")

@@ -162,7 +162,7 @@ class ConnectionTests(TestCase):
         self.running = await start_gateway(self, gateway([http_listener()], routes=[]))
         greedy, modest = await self.connect(), await self.connect()
         # One read of it; without turns all of it would be answered before anything else happens.
-        first = next(one for one in self.protocols() if one._info.peer_port == greedy.transport.getHost().port)
+        first = next(one for one in self.protocols() if one.info.peer_port == greedy.transport.getHost().port)
         flood = b"".join(GET % number for number in range(2000))
         first.dataReceived(flood)
         self.assertLess(first._requests, 2000)

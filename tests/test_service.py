@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
@@ -74,6 +74,8 @@ class FakeGeneration:
         self.waiting: list[Deferred[None]] = []
         self.retired = False
         self.aborted = False
+        self.plugins = "built"
+        self.replaced: list[FakeGeneration] = []
         self.refuse_adoption = False
         self.untrusting: frozenset[str] = frozenset()
 
@@ -88,6 +90,15 @@ class FakeGeneration:
         if self.refuse_adoption:
             raise RuntimeError("a bug")
         port.generation = self
+
+    def start(self) -> None:
+        self.plugins = "started"
+
+    def stop(self) -> None:
+        self.plugins = "stopped"
+
+    def replace(self, generations: Iterable[FakeGeneration]) -> None:
+        self.replaced = list(generations)
 
     def retire(self) -> None:
         self.retired = True
@@ -201,7 +212,10 @@ class ServiceCase(TestCase):
             raise self.loaded
         return self.loaded
 
-    def build(self, reactor: Any, gateway: Gateway, metrics: Metrics) -> FakeGeneration:
+    def build(
+        self, reactor: Any, gateway: Gateway, metrics: Metrics, record: Any = None, environments: Any = None,
+        stapler: Any = None,
+    ) -> FakeGeneration:
         generation = FakeGeneration(gateway)
         self.spoil(generation)
         self.generations.append(generation)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from edgegw.identity import CertificateStatus
 from edgegw.model import ClientValidation, Listener, TLSSettings, ValidationMode
-from edgegw.tls import listener as listener_module
+from edgegw.tls import verification as verification_module
 from edgegw.verdict import Reason
 from tests.gateway import SERVER, Authority, Issued, https_listener, in_thread, validation
 from tests.tls_peers import TLS1_2, TLS1_3, BarePort, Outcome, start_port, visit
@@ -108,7 +108,7 @@ class DecisionTests(SessionCase):
             def now(tz: Any) -> datetime:
                 return datetime.now(tz) + timedelta(days=days)
 
-        self.patch(listener_module, "datetime", Ahead)
+        self.patch(verification_module, "datetime", Ahead)
 
     async def test_expired_since(self) -> None:
         """A certificate that has expired since the session was made lets nobody in."""
@@ -119,7 +119,7 @@ class DecisionTests(SessionCase):
             outcome = await visit(port, version=version, session=session)
             self.assertEqual(outcome.reply, b"")
             self.assertFalse(outcome.closed)
-            self.patch(listener_module, "datetime", datetime)
+            self.patch(verification_module, "datetime", datetime)
         await port.idle()
         self.assertEqual(port.failures, {Reason.CERTIFICATE_EXPIRED: 2})
 
@@ -140,7 +140,7 @@ class DecisionTests(SessionCase):
             self.later(31)
             self.assertTrue(await self.again(port, version, session))
             self.assertEqual(port.talks[-1].info.identity.status, CertificateStatus.UNVERIFIED)
-            self.patch(listener_module, "datetime", datetime)
+            self.patch(verification_module, "datetime", datetime)
 
     async def test_unverified_stays_unverified(self) -> None:
         """Resuming makes no stranger, and nobody without a certificate, a verified client."""

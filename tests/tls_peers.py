@@ -22,12 +22,15 @@ from twisted.trial.unittest import TestCase
 from edgegw.deadlines import Deadlines
 from edgegw.identity import ConnectionInfo
 from edgegw.model import Listener
-from edgegw.observe.metrics import ListenerMetrics
+from edgegw.observe.handshakes import HandshakeRecord
+from edgegw.observe.metrics import ListenerMetrics, Metrics
+from edgegw.proxy.policing import chain_of, policies_of, with_its_policies
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.port import ListeningPort, listen
 from edgegw.tls.profile import PlainListener, PortProfile
 from edgegw.tls.turns import HandshakeTurns
-from edgegw.verdict import Reason
+from edgegw.tls.verification import ClientVerification
+from edgegw.verdict import Reason, Reject
 from tests.gateway import Issued, in_thread, until
 
 __all__ = ["TLS1_2", "TLS1_3", "BarePort", "Greeter", "Outcome", "Talk", "connect", "start_port", "try_tls", "visit"]
@@ -72,15 +75,20 @@ class BarePort:
     """A port whose connections run a protocol of the test's.
 
     :ivar talks: the protocols that were made, in their order.
+    :ivar record: every handshake.
+    :ivar refusals: what was said of clients that were let in only to be told that they are refused.
     """
 
     def __init__(
         self, listeners: Sequence[Listener], make: Callable[[ConnectionInfo], Any], needs_chain: bool = False
     ) -> None:
         self.metrics = {one.name: ListenerMetrics() for one in listeners}
+        self.observed = Metrics()
+        self.record = HandshakeRecord()
         self.deadlines = Deadlines(reactor, 0.02)
         self.turns = HandshakeTurns(reactor)
         self.talks: list[Any] = []
+        self.refusals: list[Reject] = []
         self._make = make
         self._needs_chain = needs_chain
         self.profile = self.make_profile(listeners)
@@ -96,7 +104,11 @@ class BarePort:
             if one.tls is None:
                 built.append(PlainListener(one, metrics, self._build))
             else:
-                built.append(TLSListener(one, metrics, self._build, self._needs_chain))
+                one = with_its_policies(one)
+                assert one.tls is not None
+                chain = chain_of(policies_of(one), self.observed, one.name)
+                verification = ClientVerification(one.tls.client_validation, chain, self._needs_chain)
+                built.append(TLSListener(one, metrics, self._build, verification, self.record, reactor))
         return PortProfile(built, self.deadlines, self.turns, lambda: None)
 
     def use(self, listeners: Sequence[Listener]) -> None:
@@ -105,7 +117,9 @@ class BarePort:
         self.profiles.append(self.profile)
         self.port.use(self.profile)
 
-    def _build(self, info: ConnectionInfo) -> Any:
+    def _build(self, info: ConnectionInfo, refusal: Reject | None = None) -> Any:
+        if refusal is not None:
+            self.refusals.append(refusal)
         made = self._make(info)
         self.talks.append(made)
         return made

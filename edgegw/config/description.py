@@ -8,18 +8,25 @@ from edgegw.config.scalars import format_duration
 from edgegw.model import (
     XFCC,
     ClientCertificateField,
+    ClientRequirement,
     ClientValidation,
     FieldHeaders,
     Gateway,
     HeaderInjection,
+    InjectorUse,
     Listener,
     PEMHeader,
+    PolicyAny,
+    PolicyNot,
+    PolicyRule,
+    PolicyUse,
     Route,
+    RouteRule,
     TLSSettings,
     ValidationMode,
 )
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_policies", "describe_rule", "describe_validation"]
 
 
 def describe(gateway: Gateway, now: datetime) -> str:
@@ -34,12 +41,18 @@ def _lines(gateway: Gateway, now: datetime) -> Iterator[str]:
     yield f"listeners: {len(gateway.listeners)}"
     for listener in gateway.listeners:
         yield from _listener(listener, now)
+    if gateway.sni_routers:
+        yield f"SNI routers: {len(gateway.sni_routers)}"
+    for router in gateway.sni_routers:
+        where = ", ".join(map(_binding, router.bindings))
+        yield f"  {router.name}: {router.kind.name} on {where}, within {format_duration(router.timeout)} if it waits"
     yield f"routes: {len(gateway.routes)}"
     for route in gateway.routes:
         yield from _route(route)
     yield f"upstreams: {len(gateway.upstreams)}"
     for upstream in gateway.upstreams:
-        yield f"  {upstream.name}: {', '.join(map(str, upstream.endpoints))}"
+        answers = ", ".join(map(str, upstream.endpoints))
+        yield f"  {upstream.name}: {answers if upstream.backend is None else f'backend {upstream.backend.kind.name}'}"
     if gateway.admin is None:
         yield "admin: disabled"
     else:
@@ -53,15 +66,23 @@ def _authority(address: str, port: int) -> str:
     return f"{host}:{port or '(chosen by the system)'}"
 
 
-def _listener(listener: Listener, now: datetime) -> Iterator[str]:
-    address = listener.address
+def _binding(binding: tuple[str | None, int]) -> str:
+    address, port = binding
     if address is not None and address.startswith("unix:"):
-        where = address
-    else:
-        where = _authority("*" if address is None else address, listener.port)
+        return address
+    return _authority("*" if address is None else address, port)
+
+
+def _listener(listener: Listener, now: datetime) -> Iterator[str]:
+    where = _binding((listener.address, listener.port))
     yield f"  {listener.name}: {listener.protocol.value} on {where} for {listener.hostname or 'every name'}"
     if listener.tls is not None:
         yield from _tls(listener.tls, now)
+    if listener.policies is not None:
+        yield f"    policies: {describe_policies(listener.policies)}"
+    if listener.health_check is not None:
+        sources = ", ".join(map(str, listener.health_check.sources)) or "nobody"
+        yield f"    health check: {listener.health_check.path} for {sources}"
     told = ", ".join(map(_injector, listener.header_injection))
     yield f"    tells upstreams the caller in: {told or 'nothing'}"
 
@@ -72,10 +93,14 @@ def _tls(tls: TLSSettings, now: datetime) -> Iterator[str]:
     for certificate in tls.certificates:
         names = ", ".join((*certificate.dns_names, *certificate.uris)) or "no names"
         expiry = _expiry(certificate.not_after, now)
-        yield f"    certificate {certificate.name} ({certificate.key_type}) for {names}, {expiry}"
-    yield f"    client certificates: {_validation(tls.client_validation)}"
-    if tls.client_validation is not None:
-        for anchor in tls.client_validation.trust_anchors:
+        source = "" if certificate.source is None else f", followed by {certificate.source.kind.name}"
+        yield f"    certificate {certificate.name} ({certificate.key_type}) for {names}, {expiry}{source}"
+    validation = tls.client_validation
+    yield f"    client certificates: {describe_validation(validation)}"
+    if validation is not None:
+        if validation.policies is not None:
+            yield f"      policies: {describe_policies(validation.policies)}"
+        for anchor in validation.trust_anchors:
             yield f"      trust anchor {anchor.name}, {_expiry(anchor.not_after, now)}"
 
 
@@ -86,15 +111,44 @@ def _expiry(not_after: datetime, now: datetime) -> str:
     return f"expires on {not_after:%Y-%m-%d} (in {left.days} {'day' if left.days == 1 else 'days'})"
 
 
-def _validation(validation: ClientValidation | None) -> str:
+def describe_validation(validation: ClientValidation | None) -> str:
+    """Say in a line which clients come in as far as their certificates decide."""
     if validation is None:
         return "not asked for"
+    mode = validation.mode.value
     if not validation.trust_anchors:
-        return f"{validation.mode.value}, NO TRUST ANCHOR: every connection is refused"
-    if validation.mode is ValidationMode.ALLOW_INSECURE_FALLBACK:
-        return f"{validation.mode.value}: asked for, and everyone comes in"
-    needed = "required" if validation.required else "asked for; clients without one come in"
-    return f"{validation.mode.value}: {needed}, depth {validation.max_depth}"
+        return f"{mode}, NO TRUST ANCHOR: every connection is refused"
+    fallback = validation.mode is ValidationMode.ALLOW_INSECURE_FALLBACK
+    if fallback and validation.envoy_compatible:
+        return f"{mode}: asked for, and everyone comes in, as with Envoy"
+    if fallback and validation.policies is None:
+        return f"{mode}: asked for, and everyone comes in"
+    if validation.demands_certificate:
+        needed = "required"
+    else:
+        needed = "asked for; clients without one come in"
+        if validation.policies is not None:
+            needed += " if the policies that judge them accept"
+    if fallback:
+        return f"{mode}: {needed}; whether it is verified or not, the policies decide"
+    return f"{mode}: {needed}, depth {validation.max_depth}"
+
+
+def describe_policies(rules: tuple[PolicyRule, ...]) -> str:
+    """Give policies by their names: ``all of: spiffe, any of (a, b), not c``."""
+    if not rules:
+        return "an empty list, which refuses everyone"
+    listed = ", ".join(map(_policy, rules))
+    return f"all of: {listed}" if len(rules) > 1 else listed
+
+
+def _policy(rule: PolicyRule) -> str:
+    if isinstance(rule, PolicyUse):
+        return str(rule.kind.name)
+    if isinstance(rule, PolicyNot):
+        return f"not {_policy(rule.member)}"
+    word = "any" if isinstance(rule, PolicyAny) else "all"
+    return f"{word} of ({', '.join(map(_policy, rule.members))})"
 
 
 def _injector(injector: HeaderInjection) -> str:
@@ -107,6 +161,9 @@ def _injector(injector: HeaderInjection) -> str:
             return injector.header
         case FieldHeaders():
             return ", ".join(name for name, _ in injector.headers)
+        case InjectorUse():
+            names = sorted(name.decode("ascii") for name in injector.injector.owned)
+            return f"{', '.join(names)} (from {injector.kind.name})"
 
 
 def _route(route: Route) -> Iterator[str]:
@@ -114,9 +171,19 @@ def _route(route: Route) -> Iterator[str]:
     on = f" on {', '.join(route.listeners)}" if route.listeners else ""
     yield f"  {route.name}: {names}{on}"
     for rule in route.rules:
-        paths = ", ".join(f"{match.path.type.value} {match.path.value}" for match in rule.matches)
-        backends = ", ".join(
-            backend.upstream if len(rule.backends) == 1 else f"{backend.upstream} (weight {backend.weight})"
-            for backend in rule.backends
-        )
-        yield f"    {paths} → {backends or 'no backend: 500'}"
+        yield f"    {describe_rule(rule)}"
+        if rule.client is not ClientRequirement.NONE:
+            wanted = "a verified certificate" if rule.client is ClientRequirement.VERIFIED else "any certificate"
+            yield f"      the client needs {wanted}"
+        if rule.policies is not None:
+            yield f"      policies: {describe_policies(rule.policies)}"
+
+
+def describe_rule(rule: RouteRule) -> str:
+    """Give the requests that a rule takes and where they go: ``PathPrefix / → app``."""
+    paths = ", ".join(f"{match.path.type.value} {match.path.value}" for match in rule.matches)
+    backends = ", ".join(
+        backend.upstream if len(rule.backends) == 1 else f"{backend.upstream} (weight {backend.weight})"
+        for backend in rule.backends
+    )
+    return f"{paths} → {backends or 'no backend: 500'}"

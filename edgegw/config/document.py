@@ -7,26 +7,30 @@ from __future__ import annotations
 from typing import Final
 
 from edgegw.config.addresses import parse_address, parse_endpoint, parse_ip_address
-from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
-from edgegw.config.document_terms import HOSTNAME, NAME, PORT, setting
+from edgegw.config.document_http import FORWARDING, HEALTH_CHECK, HTTP, LIMITS
+from edgegw.config.document_terms import FILE, HOSTNAME, NAME, PORT, setting
 from edgegw.config.document_tls import TLS, VALIDATION_OR_NONE
 from edgegw.config.faults import Report
 from edgegw.config.injection import HEADER_INJECTION
-from edgegw.config.scalars import Choice, Duration, Integer, Parsed, Text, Words
+from edgegw.config.policies import PLUGIN, POLICIES
+from edgegw.config.routing import SNI_ROUTER, check_upstream
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Text, Words
 from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
 from edgegw.model import (
     Admin,
     BackendRef,
+    ClientRequirement,
     Gateway,
     Listener,
     Logging,
     PathMatch,
     PathMatchType,
     Protocol,
+    RouteRule,
     Upstream,
 )
 
-__all__ = ["ADMIN", "BACKEND", "DOCUMENT", "LISTENER", "LOGGING", "PATH", "ROUTE", "UPSTREAM"]
+__all__ = ["ADMIN", "BACKEND", "DOCUMENT", "LISTENER", "LOGGING", "PATH", "ROUTE", "RULE", "UPSTREAM"]
 
 #: Gateway API's rules for the value of a path match (HTTPPathMatch).
 _PATH_VALUE: Final = Text(
@@ -54,6 +58,12 @@ def _check_listener(section: Section, report: Report) -> None:
         report.fault(node, "has no tls, but its protocol is HTTPS", "give tls with certificates, or protocol: HTTP")
     if protocol is Protocol.HTTP and "tls" in node.values:
         report.fault(node.key("tls"), "does not go with the protocol HTTP", "leave tls out, or use protocol: HTTPS")
+    if protocol is Protocol.HTTP and "policies" in section:
+        report.fault(
+            node.key("policies"),
+            "needs TLS: without it nobody has an identity",
+            "use protocol: HTTPS, or policies of a route's rule",
+        )
 
 
 _listener = Listener("", 0)
@@ -78,6 +88,8 @@ LISTENER: Final = Record(
             HEADER_INJECTION,
             "How upstreams are told who calls. Default: x-forwarded-client-cert where certificates are asked for.",
         ),
+        Field("policies", POLICIES, "What must accept a client, after the policies of its client validation."),
+        Field("health_check", HEALTH_CHECK, "A path that is answered here, without a certificate, for probes."),
         Field("limits", LIMITS, "Replaces limits at the top, key by key."),
         Field("http", HTTP, "Replaces http at the top, key by key."),
         Field("forwarding", FORWARDING, "Replaces forwarding at the top, key by key."),
@@ -115,9 +127,9 @@ BACKEND: Final = Record(
         Field("upstream", NAME, "The name of an upstream.", REQUIRED),
         setting(BackendRef(""), "weight", Integer(0, 1_000_000), "Its share of the requests, beside the others'."),
     ),
-    name="backend",
+    name="backend_ref",
 )
-_RULE: Final = Record(
+RULE: Final = Record(
     (
         Field(
             "matches",
@@ -127,6 +139,15 @@ _RULE: Final = Record(
             "What a request must be: any of these. Default: anything.",
         ),
         Field("backends", ListOf(BACKEND, 1), "Where requests go.", REQUIRED),
+        Field(
+            "client",
+            Choice(ClientRequirement),
+            "What the client needs: a verified certificate, any certificate, or none; otherwise 403.  "
+            "Default: verified where there are policies, none where there are not.",
+        ),
+        Field("policies", POLICIES, "What must accept the client, otherwise 403: all of these."),
+        setting(RouteRule(), "policy_timeout", Duration(maximum=60.0), "For the answer of a policy that waits."),
+        setting(RouteRule(), "explain_to_client", Boolean(), "Name the reason code in the 403."),
     ),
     name="rule",
 )
@@ -135,7 +156,7 @@ ROUTE: Final = Record(
         Field("name", NAME, "A unique name, for logs and metrics.", REQUIRED),
         Field("hostnames", ListOf(HOSTNAME, 1, distinct=True), "Default: every name of its listeners."),
         Field("listeners", ListOf(NAME, 1, distinct=True), "Names of listeners. Default: all."),
-        Field("rules", ListOf(_RULE, 1), "The most specific match of all rules wins.", REQUIRED),
+        Field("rules", ListOf(RULE, 1), "The most specific match of all rules wins.", REQUIRED),
     ),
     name="route",
     description="Where the requests for some names go.",
@@ -158,8 +179,8 @@ UPSTREAM: Final = Record(
                 distinct=True,
             ),
             "Addresses and ports that serve the same thing, taken in turn.",
-            REQUIRED,
         ),
+        Field("backend", PLUGIN("backend"), "Code that answers, in place of endpoints."),
         setting(_upstream, "connect_timeout", Duration(), "For a connection; past it the next endpoint, then 503."),
         setting(_upstream, "response_timeout", Duration(), "For the head of a response; past it 504."),
         setting(_upstream, "idle_timeout", Duration(), "Without a byte of a body, either way."),
@@ -168,6 +189,8 @@ UPSTREAM: Final = Record(
     ),
     name="upstream",
     description="Where requests are sent.",
+    check=check_upstream,
+    rules={"oneOf": [{"required": ["endpoints"]}, {"required": ["backend"]}]},
 )
 
 # --- the whole ----------------------------------------------------------------------------------
@@ -204,6 +227,18 @@ DOCUMENT: Final = Record(
             "What is in flight may take so long to finish after SIGTERM.",
             _DRAIN,
         ),
+        Field(
+            "plugin_path",
+            ListOf(FILE, distinct=True),
+            "Directories whose *.py files are plugins.  Default: plugins beside this file, and /etc/edgegw/plugins, "
+            "if they exist.",
+        ),
+        setting(
+            Gateway(()),
+            "handshake_record",
+            Integer(0, 100_000),
+            "Handshakes that are remembered, for edgegw handshakes.",
+        ),
         Field("limits", LIMITS, "Defaults for all listeners."),
         Field("http", HTTP, "Defaults for all listeners."),
         Field("forwarding", FORWARDING, "Defaults for all listeners."),
@@ -235,6 +270,12 @@ DOCUMENT: Final = Record(
             "Client certificates of all HTTPS listeners (Gateway API tls.frontend).",
         ),
         Field("listeners", ListOf(LISTENER, 1), "What the gateway listens on.", REQUIRED),
+        Field(
+            "sni_routers",
+            ListOf(SNI_ROUTER, max_items=1000),
+            "Code that decides by the ClientHello which listener of a port terminates a connection, which upstream it "
+            "is passed through to, or that it is refused.",
+        ),
         Field("routes", ListOf(ROUTE), "Where requests go."),
         Field("upstreams", ListOf(UPSTREAM), "Where requests can go."),
     ),

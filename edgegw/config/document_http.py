@@ -6,10 +6,10 @@ from typing import Final
 from edgegw.config.addresses import parse_network
 from edgegw.config.document_terms import COUNT, setting
 from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Size, Text
-from edgegw.config.shapes import Field, ListOf, OrWord, Record
-from edgegw.model import ConnectionLimits, Forwarding, HTTPSettings, UnderscoreAction
+from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record
+from edgegw.model import AmbiguousPaths, ConnectionLimits, Forwarding, HTTPSettings, UnderscoreAction
 
-__all__ = ["FORWARDING", "HTTP", "LIMITS"]
+__all__ = ["FORWARDING", "HEALTH_CHECK", "HTTP", "LIMITS"]
 
 _PSEUDONYM: Final = Text(
     "a pseudonym", r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+", "write a token of RFC 9110: letters, digits, hyphens, dots"
@@ -25,6 +25,29 @@ LIMITS: Final = Record(
     ),
     name="limits",
     description="What clients may hold of a listener.",
+)
+
+HEALTH_CHECK: Final = Record(
+    (
+        Field(
+            "path",
+            Text("a path", r"/[\-A-Za-z0-9/._~!$&'()*+,;=:@%]*", "begin with /, and leave out the query", 1024),
+            "Requests with exactly this path are answered with 200.",
+            REQUIRED,
+        ),
+        Field(
+            "sources",
+            ListOf(
+                Parsed("a network such as 10.0.0.0/8", parse_network, {"pattern": "^[0-9A-Fa-f.:]+(/[0-9]+)?$"}),
+                1,
+                distinct=True,
+            ),
+            "Addresses and networks of the probes.",
+            REQUIRED,
+        ),
+    ),
+    name="health_check",
+    description="What load balancers ask for, answered without a certificate.",
 )
 
 _http = HTTPSettings()
@@ -52,6 +75,13 @@ HTTP: Final = Record(
             OrWord("unlimited", Integer(1, 1_000_000_000)),
             "Requests on one connection. Default: unlimited.",
             attribute="max_requests",
+        ),
+        Field(
+            "ambiguous_paths",
+            Choice(AmbiguousPaths),
+            "Paths that upstreams may read as others, such as /a/../b: refuse is 400, pass forwards them.  "
+            "Default: refuse where a rule has client or policies, pass elsewhere.",
+            attribute="ambiguous_paths",
         ),
     ),
     name="http",

@@ -5,10 +5,11 @@ from typing import Final
 
 from edgegw.config.document_terms import FILE, setting
 from edgegw.config.faults import Report
-from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Words
+from edgegw.config.policies import PLUGIN, POLICIES
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Text, Words
 from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
 from edgegw.config.suites import CIPHER_SUITES, parse_cipher_suite, parse_group, parse_signature_algorithm
-from edgegw.model import ClientValidation, TLSSettings, TLSVersion, ValidationMode
+from edgegw.model import ClientValidation, OnMissing, RefuseWith, TLSSettings, TLSVersion, ValidationMode
 
 __all__ = ["CLIENT_VALIDATION", "TLS", "VALIDATION_OR_NONE"]
 
@@ -19,6 +20,25 @@ def _check_validation(section: Section, report: Report) -> None:
             section.at("required"),
             "AllowInsecureFallback requires no certificate",
             "leave required out, or use AllowValidOnly",
+        )
+    fallback = section.get("mode") is ValidationMode.ALLOW_INSECURE_FALLBACK
+    if section.get("envoy_compatible") and not fallback and ("mode" in section or "mode" not in section.node.values):
+        report.fault(
+            section.at("envoy_compatible"),
+            "lets everyone in, which AllowValidOnly does not",
+            "leave it out, or use mode: AllowInsecureFallback",
+        )
+    if "on_missing" in section and "policies" not in section.node.values:
+        report.fault(
+            section.at("on_missing"),
+            "is about policies, and there are none here",
+            "leave it out, or use required: false",
+        )
+    elif "on_missing" in section and not fallback and section.get("required") is not False:
+        report.fault(
+            section.at("on_missing"),
+            "has no effect where a certificate is required",
+            "give required: false as well, or leave it out",
         )
 
 
@@ -47,6 +67,33 @@ CLIENT_VALIDATION: Final = Record(
         setting(
             _validation, "max_depth", Integer(1, 100), "Certificates above the client's own, the trust anchor counted."
         ),
+        Field("policies", POLICIES, "What must accept a client's certificate as well: all of these."),
+        setting(
+            _validation,
+            "on_missing",
+            Choice(OnMissing),
+            "Where there are policies and no certificate is required: what becomes of a client without one.",
+        ),
+        setting(
+            _validation,
+            "refuse_with",
+            Choice(RefuseWith),
+            "What is done after the handshake with a client that is refused: close, or response for a 403.",
+        ),
+        setting(_validation, "policy_timeout", Duration(maximum=60.0), "For the answer of a policy that waits."),
+        setting(
+            _validation,
+            "recheck_established",
+            Boolean(),
+            "Close open connections whose certificate no longer passes when lists, CRLs or the configuration change.",
+        ),
+        setting(_validation, "explain_to_client", Boolean(), "Name the reason code in responses that refuse."),
+        setting(
+            _validation,
+            "envoy_compatible",
+            Boolean(),
+            "In AllowInsecureFallback let everyone in, as Envoy does; whom a policy refuses counts as unverified.",
+        ),
     ),
     name="client_validation",
     description="Which client certificates come in.",
@@ -58,12 +105,31 @@ CLIENT_VALIDATION: Final = Record(
 )
 VALIDATION_OR_NONE: Final = OrWord("disabled", CLIENT_VALIDATION)
 
+
+
+def _check_certificate(section: Section, report: Report) -> None:
+    given = section.node.values
+    for key in ("certificate", "private_key", "ocsp_response"):
+        if "source" in given and key in given:
+            report.fault(section.node.key(key), "does not go with source", "give the one or the other")
+        elif key != "ocsp_response" and "source" not in given and key not in given:
+            report.fault(section.node, f"has no {key}", f"give {key}: {FILE.wanted}; or a source of both")
+
+
 _CERTIFICATE: Final = Record(
     (
-        Field("certificate", FILE, "A PEM file: the certificate and its chain, the leaf first.", REQUIRED),
-        Field("private_key", FILE, "A PEM file: the unencrypted private key.", REQUIRED),
+        Field("certificate", FILE, "A PEM file: the certificate and its chain, the leaf first."),
+        Field("private_key", FILE, "A PEM file: the unencrypted private key."),
+        Field("ocsp_response", FILE, "A file with its OCSP response, DER, which somebody keeps fresh; it is followed."),
+        Field("source", PLUGIN("certificate_source"), "What yields both instead, and newer ones without a reload."),
     ),
     name="certificate",
+    check=_check_certificate,
+    rules={
+        "if": {"required": ["source"]},
+        "then": {"properties": {"certificate": False, "private_key": False, "ocsp_response": False}},
+        "else": {"required": ["certificate", "private_key"]},
+    },
 )
 
 
@@ -77,6 +143,13 @@ def _check_versions(section: Section, report: Report) -> None:
             f"min_version {lowest.value} is higher than max_version {highest.value}",
             f"let min_version be {highest.value} or lower",
         )
+
+
+def _check_tls(section: Section, report: Report) -> None:
+    _check_versions(section, report)
+    if "ocsp_responder" in section and section.get("ocsp_stapling") is not True:
+        remedy = "give ocsp_stapling: true as well, or leave it out"
+        report.fault(section.at("ocsp_responder"), "is asked by nobody", remedy)
 
 
 _tls = TLSSettings(())
@@ -126,6 +199,13 @@ TLS: Final = Record(
         setting(
             _tls, "session_lifetime", Duration(), "How long a session may be resumed; 7 days at most (RFC 8446 §4.6.1)."
         ),
+        setting(_tls, "ocsp_stapling", Boolean(), "Ask the certificates' OCSP responders, and show what they say."),
+        Field(
+            "ocsp_responder",
+            Text("an http or https URL", r"https?://[!-~]+", max_length=2048),
+            "The URL to ask in place of those that the certificates name.",
+            attribute="ocsp_responder",
+        ),
         Field(
             "client_validation",
             VALIDATION_OR_NONE,
@@ -134,5 +214,5 @@ TLS: Final = Record(
     ),
     name="tls",
     description="How a listener terminates TLS.",
-    check=_check_versions,
+    check=_check_tls,
 )

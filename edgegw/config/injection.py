@@ -1,14 +1,47 @@
-"""Header injection in the native document: its shape, its rules for names and templates, its translation."""
+"""Header injection in the native document: its shape, its rules for names and templates, its translation.
+
+The gateway's own injectors are described here; every other name is a plugin's.
+"""
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, Union
+
+from attrs import frozen
+from zope.interface.exceptions import Invalid as InterfaceFault
+from zope.interface.verify import verifyObject
 
 from edgegw.config.faults import Place, Report, shown
+from edgegw.config.nodes import Mapping, Node, Scalar, ScalarType
+from edgegw.config.policies import PLUGIN, PluginTranslation
 from edgegw.config.scalars import Boolean, Choice, Parsed, Unparsable
-from edgegw.config.shapes import REQUIRED, Alternatives, Entries, Field, Item, ListOf, Record, Section, did_you_mean
+from edgegw.config.shapes import (
+    REQUIRED,
+    Alternatives,
+    Entries,
+    Field,
+    Invalid,
+    Item,
+    ListOf,
+    Record,
+    Schema,
+    Section,
+    Shape,
+    did_you_mean,
+)
 from edgegw.identity import FACTS
-from edgegw.model import XFCC, ClientCertificateField, FieldHeaders, HeaderInjection, PEMHeader, XFCCDetail, XFCCMode
+from edgegw.interfaces import IHeaderInjector
+from edgegw.model import (
+    XFCC,
+    ClientCertificateField,
+    FieldHeaders,
+    HeaderInjection,
+    InjectorUse,
+    PEMHeader,
+    XFCCDetail,
+    XFCCMode,
+)
 
 __all__ = ["DEFAULT_INJECTION", "HEADER_INJECTION", "parse_header_name", "parse_template", "translate_injection"]
 
@@ -20,6 +53,7 @@ _LOWER_TOKEN: Final = r"[!#$%&'*+.^`|~0-9a-z-]+"
 _HOP_BY_HOP: Final = frozenset(
     {
         "connection",
+        "http2-settings",
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
@@ -44,6 +78,9 @@ _GATEWAYS_OWN: Final = frozenset(
     }
 )
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+#: What policies have said of the client, by its name.
+_ATTRIBUTE: Final = r"attribute:[A-Za-z0-9_.\-]{1,64}"
+_ATTRIBUTE_FACT = re.compile(_ATTRIBUTE)
 _UNPRINTABLE = re.compile(r"[^ -~]")
 _USES_DETAILS: Final = frozenset({XFCCMode.APPEND_FORWARD, XFCCMode.SANITIZE_SET})
 
@@ -72,6 +109,8 @@ def parse_header_name(text: str) -> str:
 def parse_template(text: str) -> str:
     """Check a header's template: text with ``{fact}`` in it, ``{{`` and ``}}`` for braces.
 
+    ``{attribute:team}`` stands for what policies have said under the name ``team``.
+
     :returns: the text as it is.
     :raises Unparsable: a fact is unknown, braces do not pair, it is empty, has spaces around it or a
         character that is not printable ASCII.
@@ -89,8 +128,12 @@ def parse_template(text: str) -> str:
         if match[1] is None:
             remedy = f"write {match[0] * 2} for a literal brace, {{fact}} for a fact"
             raise Unparsable(f"has a single {match[0]}", remedy)
-        if match[1] not in FACTS:
-            raise Unparsable(f"names the unknown fact {match[0]}", did_you_mean(match[1], FACTS))
+        if match[1] in FACTS or _ATTRIBUTE_FACT.fullmatch(match[1]):
+            continue
+        if match[1].startswith("attribute:"):
+            remedy = "write attribute: and letters, digits, _, . and -"
+            raise Unparsable(f"names the attribute {match[0]}, which cannot be one", remedy)
+        raise Unparsable(f"names the unknown fact {match[0]}", did_you_mean(match[1], (*FACTS, "attribute:NAME")))
     return text
 
 
@@ -99,7 +142,9 @@ _TEMPLATE = Parsed(
     "text with {fact} in it",
     parse_template,
     {
-        "pattern": r"^(?=[^ ])(?=.*[^ ]$)([ -z|~]|\{\{|\}\}|\{(" + "|".join(map(re.escape, FACTS)) + r")\})+$",
+        "pattern": r"^(?=[^ ])(?=.*[^ ]$)([ -z|~]|\{\{|\}\}|\{("
+        + "|".join([*map(re.escape, FACTS), _ATTRIBUTE])
+        + r")\})+$",
     },
 )
 
@@ -119,27 +164,58 @@ _CLIENT_CERT: Final = Record(
     (Field("chain", Boolean(), "Send Client-Cert-Chain too.", ClientCertificateField().chain, "chain"),)
 )
 
-HEADER_INJECTION: Final = ListOf(
-    Alternatives(
-        (
-            Field("xfcc", _XFCC, "x-forwarded-client-cert, as Envoy makes it."),
-            Field("client_cert", _CLIENT_CERT, "Client-Cert (RFC 9440)."),
-            Field(
-                "pem",
-                Record((Field("header", _NAME, "The header's name, in lower case.", REQUIRED),)),
-                "The certificate as URL-encoded PEM, as nginx's $ssl_client_escaped_cert.",
-            ),
-            Field(
-                "fields",
-                Record((Field("headers", Entries(_NAME, _TEMPLATE), "Templates by header name.", REQUIRED),)),
-                "Headers made of facts about the client.",
-            ),
-        )
+_GATEWAYS: Final = Alternatives(
+    (
+        Field("xfcc", _XFCC, "x-forwarded-client-cert, as Envoy makes it."),
+        Field("client_cert", _CLIENT_CERT, "Client-Cert (RFC 9440)."),
+        Field(
+            "pem",
+            Record((Field("header", _NAME, "The header's name, in lower case.", REQUIRED),)),
+            "The certificate as URL-encoded PEM, as nginx's $ssl_client_escaped_cert.",
+        ),
+        Field(
+            "fields",
+            Record((Field("headers", Entries(_NAME, _TEMPLATE), "Templates by header name.", REQUIRED),)),
+            "Headers made of facts about the client and of what policies have said.",
+        ),
     )
 )
+_WORDS: Final = tuple(entry.key for entry in _GATEWAYS.fields)
+_WHAT: Final = "header_injector"
+_PLUGIN: Final = PLUGIN(_WHAT)
 
 
-def translate_injection(items: tuple[Item[tuple[str, Section]], ...], report: Report) -> tuple[HeaderInjection, ...]:
+@frozen
+class _Injector(Shape):
+    """One of the gateway's injectors, read as ``(key, section)``, or a plugin, read as the node that it is."""
+
+    wanted: str = _GATEWAYS.wanted
+
+    def read(self, node: Node, report: Report) -> tuple[str, Section] | Node | Invalid:
+        if isinstance(node, Mapping):
+            own = not node.values or any(key in _WORDS for key in node.values)
+        else:
+            own = isinstance(node, Scalar) and node.text in _WORDS
+        return _GATEWAYS.read(node, report) if own else _PLUGIN.read(node, report)
+
+    def schema(self, definitions: dict[str, Schema]) -> Schema:
+        has_word = [{"required": [word]} for word in _WORDS]
+        return {
+            "if": {"anyOf": [{"enum": list(_WORDS)}, {"type": "object", "anyOf": has_word}]},
+            "then": _GATEWAYS.schema(definitions),
+            "else": _PLUGIN.schema(definitions),
+        }
+
+
+HEADER_INJECTION: Final = ListOf(_Injector())
+
+#: Says that a header is set at a place.
+Own = Callable[[str, Place], None]
+
+
+def translate_injection(
+    items: tuple[Item[Union[tuple[str, Section], Node]], ...], plugins: PluginTranslation, report: Report
+) -> tuple[HeaderInjection, ...]:
     """Give the injectors of one listener; two that own the same header are a fault."""
     owners: dict[str, Place] = {}
     injectors: list[HeaderInjection] = []
@@ -152,6 +228,11 @@ def translate_injection(items: tuple[Item[tuple[str, Section]], ...], report: Re
             )
 
     for item in items:
+        if not isinstance(item.value, tuple):
+            plugin = _translate_plugin(item.value, own, plugins, report)
+            if plugin is not None:
+                injectors.append(plugin)
+            continue
         kind, section = item.value
         if kind == "xfcc":
             own("x-forwarded-client-cert", item.node)
@@ -184,3 +265,58 @@ def _translate_xfcc(section: Section, report: Report) -> XFCC:
             f"leave details out, or use {' or '.join(sorted(mode.value for mode in _USES_DETAILS))}",
         )
     return XFCC(xfcc.mode, frozenset(item.value for item in section.items("details")))
+
+
+def _translate_plugin(
+    node: Node, own: Own, plugins: PluginTranslation, report: Report
+) -> InjectorUse | None:
+    """Give a plugin's injector; ``None`` after a fault was reported."""
+    place: Node = node
+    name = ""
+    if isinstance(node, Mapping) and len(node.values) == 1:
+        (name,) = node.values
+        place = node.key(name)
+    elif isinstance(node, Scalar) and node.type is ScalarType.TEXT:
+        name = node.text
+    if name and _is_unknown(name, place, plugins, report):
+        return None
+    used = plugins.use(_WHAT, node)
+    if used is None:
+        return None
+    use = InjectorUse(*used)
+    try:
+        names = _owned(use.injector)
+    except (InterfaceFault, TypeError) as error:
+        report.fault(place, f"{use.kind.name} makes no header injector: {error}", "correct the plugin")
+        return None
+    if not names:
+        report.fault(place, f"{use.kind.name} does not say which headers it sets", "correct the plugin or its options")
+    for header in names:
+        try:
+            own(parse_header_name(header), place)
+        except Unparsable as error:
+            report.fault(place, f"sets {shown(header)}, which {error}", f"let it {error.remedy}")
+    return use
+
+
+def _is_unknown(name: str, place: Node, plugins: PluginTranslation, report: Report) -> bool:
+    """Report a name that is neither a plugin's nor one of the gateway's injectors, misspelt as it may be."""
+    found = plugins._plugins
+    if ":" in name or (found is not None and (found.problems or found.find(_WHAT, name) is not None)):
+        return False
+    names = [] if found is None else found.names(_WHAT)
+    report.fault(place, f"there is no {_WHAT} {name}", did_you_mean(name, [*_WORDS, *names]))
+    return True
+
+
+def _owned(injector: Any) -> list[str]:
+    """Give the headers that a plugin's object sets, sorted.
+
+    :raises zope.interface.exceptions.Invalid: it has not what the interface says.
+    :raises TypeError: what it has is of another type.
+    """
+    verifyObject(IHeaderInjector, injector, tentative=True)
+    for names in (injector.owned, injector.owned_responses):
+        if not isinstance(names, (frozenset, set)) or not all(isinstance(name, bytes) for name in names):
+            raise TypeError(f"{names!r} is no frozenset of bytes")
+    return sorted(name.decode("latin-1") for name in injector.owned)

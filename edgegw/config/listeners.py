@@ -11,6 +11,7 @@ from edgegw.config.document import LISTENER
 from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.faults import Report
 from edgegw.config.injection import DEFAULT_INJECTION, translate_injection
+from edgegw.config.policies import PluginTranslation
 from edgegw.config.shapes import Item, Section
 from edgegw.config.tls import TLSTranslation
 from edgegw.model import (
@@ -21,8 +22,14 @@ from edgegw.model import (
     ConnectionLimits,
     Forwarding,
     HeaderInjection,
+    HealthCheck,
     HTTPSettings,
+    InjectorUse,
     Listener,
+    PolicyAll,
+    PolicyNot,
+    PolicyRule,
+    PolicyUse,
     Protocol,
     XFCCDetail,
 )
@@ -76,6 +83,7 @@ def translate_listener(
     defaults: tuple[ConnectionLimits, HTTPSettings, Forwarding],
     validations: Validations,
     tls: TLSTranslation,
+    plugins: PluginTranslation,
     directory: Path,
     report: Report,
 ) -> Listener:
@@ -91,7 +99,7 @@ def translate_listener(
     if tls_section is not None:
         settings = tls.tls(tls_section, validations.of(port), hostname)
     if "header_injection" in section:
-        injection = translate_injection(section.items("header_injection"), report)
+        injection = translate_injection(section.items("header_injection"), plugins, report)
     else:
         asks = settings is not None and settings.client_validation is not None
         injection = DEFAULT_INJECTION if asks else ()
@@ -111,13 +119,44 @@ def translate_listener(
         limits=LIMITS.settings(section.get("limits"), limits),
         http=HTTP.settings(section.get("http"), http),
         forwarding=FORWARDING.settings(section.get("forwarding"), forwarding),
+        policies=plugins.policies(section.get("policies")),
+        health_check=_health_check(section.get("health_check")),
     )
+    if listener.policies is not None and settings is not None and settings.client_validation is None:
+        _check_anonymous(section, listener.policies, report)
     return LISTENER.settings(section, listener)
+
+
+def _check_anonymous(section: Section, policies: tuple[PolicyRule, ...], report: Report) -> None:
+    """Find policies that would refuse everyone where nobody is asked for a certificate."""
+    if not all(map(_judges_everyone, policies)):
+        report.fault(
+            section.at("policies"),
+            "no certificate is asked for here, and not all of these judge clients without one",
+            "give the listener client_validation",
+        )
+
+
+def _judges_everyone(rule: PolicyRule) -> bool:
+    if isinstance(rule, PolicyUse):
+        return bool(getattr(rule.policy, "without_certificate", getattr(rule.kind, "without_certificate", False)))
+    if isinstance(rule, PolicyAll):
+        return all(map(_judges_everyone, rule.members))
+    members = (rule.member,) if isinstance(rule, PolicyNot) else rule.members
+    return any(map(_judges_everyone, members))
+
+
+def _health_check(section: Section | None) -> HealthCheck | None:
+    if section is None or "path" not in section or "sources" not in section:
+        return None
+    return HealthCheck(section.get("path"), tuple(item.value for item in section.items("sources")))
 
 
 def _sends_chain(injection: HeaderInjection) -> bool:
     if isinstance(injection, XFCC):
         return XFCCDetail.CHAIN in injection.details
+    if isinstance(injection, InjectorUse):
+        return bool(injection.injector.needs_chain)
     return isinstance(injection, ClientCertificateField) and injection.chain
 
 

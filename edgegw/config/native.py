@@ -4,7 +4,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,13 +19,18 @@ from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.faults import ConfigError, Fault, Report
 from edgegw.config.listeners import check_bindings, translate_listener, translate_validations
 from edgegw.config.nodes import Mapping, Node
+from edgegw.config.policies import MakeEnvironment, Plugins, PluginTranslation, describe_kinds
 from edgegw.config.reader import read_file
 from edgegw.config.routes import translate_route, translate_upstream
+from edgegw.config.routing import translate_sni_routers
 from edgegw.config.shapes import Item, Schema, Section
 from edgegw.config.tls import CheckTLS, TLSTranslation
 from edgegw.model import Admin, ConnectionLimits, Forwarding, Gateway, HTTPSettings, Listener, Logging
 
-__all__ = ["Loaded", "load", "schema", "schema_text"]
+__all__ = ["FindPlugins", "Loaded", "load", "schema", "schema_text"]
+
+#: Finds plugins in some directories and wherever else they are.
+FindPlugins = Callable[[Sequence[str]], Plugins]
 
 
 @frozen
@@ -33,10 +38,12 @@ class Loaded:
     """A configuration that can be used.
 
     :ivar warnings: in the order of the document.
+    :ivar environments: what its plugins use, to be started and stopped with it; ``None`` without any.
     """
 
     gateway: Gateway
     warnings: tuple[Fault, ...]
+    environments: Any = None
 
 
 def load(
@@ -45,6 +52,8 @@ def load(
     *,
     check_tls: CheckTLS | None = None,
     now: datetime | None = None,
+    find_plugins: FindPlugins | None = None,
+    make_environment: MakeEnvironment | None = None,
 ) -> Loaded:
     """Read a configuration and everything that it names.
 
@@ -53,6 +62,9 @@ def load(
     :param check_tls: says which names in TLS settings the OpenSSL at hand does not have; it gives
         ``(attribute of TLSSettings, name, problem)`` for each.  Without it they are not checked.
     :param now: aware; certificates are judged by it.
+    :param find_plugins: finds plugins in the directories of ``plugin_path`` and everywhere else; without
+        it there are none.
+    :param make_environment: gives each plugin what it may use of the gateway; needed with ``find_plugins``.
     :raises ConfigError: with every fault that was found, and the warnings.
     """
     report = Report(path)
@@ -61,7 +73,8 @@ def load(
         if root is None:
             # A document of comments alone is judged like an empty one.
             root = Mapping("", 1, 1, {}, {})
-        gateway = _Translation(path, report, check_tls, now or datetime.now(UTC)).gateway(root)
+        moment = now or datetime.now(UTC)
+        gateway = _Translation(path, report, check_tls, moment, find_plugins, make_environment).gateway(root)
     if gateway is None or report.failed:
         raise ConfigError(report.findings)
     return Loaded(gateway, report.findings)
@@ -79,10 +92,14 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def schema() -> Schema:
-    """Give the document's JSON Schema (draft 2020-12)."""
+def schema(kinds: Iterable[Any] = ()) -> Schema:
+    """Give the document's JSON Schema (draft 2020-12).
+
+    :param kinds: of plugins, as :class:`edgegw.registry.Registry` finds them, whose options it is to explain.
+    """
     definitions: dict[str, Schema] = {}
     body = DOCUMENT.schema(definitions)
+    describe_kinds(definitions, kinds)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "edgegw configuration",
@@ -91,25 +108,40 @@ def schema() -> Schema:
     }
 
 
-def schema_text() -> str:
+def schema_text(kinds: Iterable[Any] = ()) -> str:
     """Give :func:`schema` as ``edgegw schema`` prints it."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(schema(kinds), indent=2, ensure_ascii=False) + "\n"
 
 
 class _Translation:
     """Makes one document into a gateway."""
 
-    def __init__(self, path: str, report: Report, check_tls: CheckTLS | None, now: datetime) -> None:
+    def __init__(
+        self,
+        path: str,
+        report: Report,
+        check_tls: CheckTLS | None,
+        now: datetime,
+        find_plugins: FindPlugins | None,
+        make_environment: MakeEnvironment | None,
+    ) -> None:
         self._report = report
         self._directory = Path(path).absolute().parent
-        self._tls = TLSTranslation(CertificateFiles(self._directory, now), report, check_tls)
+        self._files = CertificateFiles(self._directory, now)
+        self._check_tls = check_tls
+        self._find_plugins = find_plugins
+        self._make_environment = make_environment
 
     def gateway(self, root: Node) -> Gateway | None:
         """Give the gateway; worth something only if nothing was reported as a fault."""
         document = DOCUMENT.read(root, self._report)
         if not isinstance(document, Section):
             return None
-        upstreams = [translate_upstream(item.value) for item in document.items("upstreams")]
+        self._plugins = self._found_plugins(document)
+        self._tls = TLSTranslation(self._files, self._report, self._check_tls, self._plugins)
+        upstreams = [
+            translate_upstream(item.value, self._plugins, self._report) for item in document.items("upstreams")
+        ]
         listeners = self._listeners(document)
         for key in ("listeners", "routes", "upstreams"):
             self._check_names(document.items(key))
@@ -117,10 +149,12 @@ class _Translation:
         names = {upstream.name for upstream in upstreams}
         hostnames = {listener.hostname for _, listener in listeners}
         routes = [
-            translate_route(item.value, by_name, hostnames, names, self._report) for item in document.items("routes")
+            translate_route(item.value, by_name, hostnames, names, self._plugins, self._report)
+            for item in document.items("routes")
         ]
         admin = self._admin(document)
         check_bindings(listeners, admin, self._report)
+        routers = document.items("sni_routers")
         return Gateway(
             listeners=tuple(listener for _, listener in listeners),
             routes=tuple(routes),
@@ -128,6 +162,8 @@ class _Translation:
             admin=admin,
             logging=LOGGING.settings(document.get("logging"), Logging()),
             drain_timeout=document.get("drain_timeout", Gateway(()).drain_timeout),
+            handshake_record=document.get("handshake_record", Gateway(()).handshake_record),
+            sni_routers=translate_sni_routers(routers, listeners, self._plugins, self._directory, self._report),
         )
 
     def _listeners(self, document: Section) -> list[tuple[Section, Listener]]:
@@ -141,10 +177,39 @@ class _Translation:
         return [
             (
                 item.value,
-                translate_listener(item.value, defaults, validations, self._tls, self._directory, self._report),
+                translate_listener(
+                    item.value, defaults, validations, self._tls, self._plugins, self._directory, self._report
+                ),
             )
             for item in items
         ]
+
+    def _found_plugins(self, document: Section) -> PluginTranslation:
+        """Give what looks for plugins as soon as the document has a use for one."""
+        plugin_path = self._plugin_path(document)
+
+        def find() -> Plugins | None:
+            if self._find_plugins is None:
+                return None
+            plugins = self._find_plugins(plugin_path)
+            for problem in plugins.problems:
+                self._report.warn(document.node, f"a plugin could not be loaded: {problem}")
+            return plugins
+
+        return PluginTranslation(find, self._make_environment, self._report, str(self._directory))
+
+    def _plugin_path(self, document: Section) -> tuple[str, ...]:
+        if "plugin_path" not in document:
+            default = (self._directory / "plugins", Path("/etc/edgegw/plugins"))
+            return tuple(str(path) for path in default if path.is_dir())
+        paths = []
+        for item in document.items("plugin_path"):
+            path = self._directory / item.value
+            if path.is_dir():
+                paths.append(str(path))
+            else:
+                self._report.fault(item.node, f"there is no directory {path}", "create it, or correct the path")
+        return tuple(paths)
 
     @staticmethod
     def _admin(document: Section) -> Admin | None:

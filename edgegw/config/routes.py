@@ -4,19 +4,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from edgegw.config.document import BACKEND, PATH, UPSTREAM
+from attrs import evolve
+
+from edgegw.config.document import BACKEND, PATH, RULE, UPSTREAM
 from edgegw.config.faults import Report
+from edgegw.config.policies import PluginTranslation
+from edgegw.config.routing import translate_backend
 from edgegw.config.shapes import Item, Section, did_you_mean
-from edgegw.model import BackendRef, Listener, PathMatch, Route, RouteMatch, RouteRule, Upstream
+from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatch, Route, RouteMatch, RouteRule, Upstream
 from edgegw.names import covers
 
 __all__ = ["translate_route", "translate_upstream"]
 
 
-def translate_upstream(section: Section) -> Upstream:
+def translate_upstream(section: Section, plugins: PluginTranslation, report: Report) -> Upstream:
     """Make an upstream."""
     endpoints = tuple(item.value for item in section.items("endpoints"))
-    return UPSTREAM.settings(section, Upstream(section.get("name", ""), endpoints))
+    upstream = Upstream(section.get("name", ""), endpoints, backend=translate_backend(section, plugins, report))
+    return UPSTREAM.settings(section, upstream)
 
 
 def translate_route(
@@ -24,6 +29,7 @@ def translate_route(
     listeners: Mapping[str, Listener],
     hostnames: AbstractSet[str | None],
     upstreams: AbstractSet[str],
+    plugins: PluginTranslation,
     report: Report,
 ) -> Route:
     """Make a route, and find the listeners and upstreams that it names.
@@ -42,7 +48,7 @@ def translate_route(
         name=section.get("name", ""),
         hostnames=tuple(item.value for item in section.items("hostnames")),
         listeners=tuple(item.value for item in section.items("listeners")),
-        rules=tuple(_rule(item.value, upstreams, report) for item in section.items("rules")),
+        rules=tuple(_rule(item.value, upstreams, plugins, report) for item in section.items("rules")),
     )
     if "listeners" in section:
         hostnames = {listener.hostname for listener in attached}
@@ -50,16 +56,21 @@ def translate_route(
     return route
 
 
-def _rule(section: Section, upstreams: AbstractSet[str], report: Report) -> RouteRule:
+def _rule(
+    section: Section, upstreams: AbstractSet[str], plugins: PluginTranslation, report: Report
+) -> RouteRule:
     backends = tuple(_backend(item, upstreams, report) for item in section.items("backends"))
     if backends and not any(backend.weight for backend in backends):
         report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
-    if "matches" not in section:
-        return RouteRule(backends=backends)
-    matches = tuple(
-        RouteMatch(PATH.settings(item.value.get("path"), PathMatch())) for item in section.items("matches")
-    )
-    return RouteRule(matches, backends)
+    policies = plugins.policies(section.get("policies"))
+    needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
+    rule = RouteRule(backends=backends, client=section.get("client", needed), policies=policies)
+    if "matches" in section:
+        matches = tuple(
+            RouteMatch(PATH.settings(item.value.get("path"), PathMatch())) for item in section.items("matches")
+        )
+        rule = evolve(rule, matches=matches)
+    return RULE.settings(section, rule)
 
 
 def _backend(item: Item[Section], upstreams: AbstractSet[str], report: Report) -> BackendRef:

@@ -9,15 +9,30 @@ from attrs import evolve
 from edgegw.config.certificates import CertificateFiles, Finding, covered_by
 from edgegw.config.document_tls import CLIENT_VALIDATION, TLS
 from edgegw.config.faults import Place, Report, Severity, shown
-from edgegw.config.nodes import Sequence
+from edgegw.config.nodes import Node, Sequence
+from edgegw.config.options import report_raised
+from edgegw.config.policies import PluginTranslation
+from edgegw.config.server_certificates import judge_yielded
 from edgegw.config.shapes import Item, Section
 from edgegw.config.suites import is_tls13
-from edgegw.model import ClientValidation, ServerCertificate, TLSSettings, TLSVersion, TrustAnchor, ValidationMode
+from edgegw.model import (
+    CertificateSourceUse,
+    ClientValidation,
+    OCSPResponseFile,
+    ServerCertificate,
+    TLSSettings,
+    TLSVersion,
+    TrustAnchor,
+    ValidationMode,
+)
 
 __all__ = ["CheckTLS", "TLSTranslation"]
 
 #: Says what this OpenSSL does not have: ``(attribute of TLSSettings, name, problem)`` for each.
 CheckTLS = Callable[[TLSSettings], SequenceABC[tuple[str, str, str]]]
+
+#: Bytes of an OCSP response in a file.
+_MOST_RESPONSE = 65_536
 
 _KEYS = {"tls12_ciphers": "cipher_suites", "tls13_ciphers": "cipher_suites"}
 
@@ -28,8 +43,11 @@ class TLSTranslation:
     :param check_tls: asks OpenSSL; ``None`` leaves names of groups and the like unchecked.
     """
 
-    def __init__(self, files: CertificateFiles, report: Report, check_tls: CheckTLS | None) -> None:
+    def __init__(
+        self, files: CertificateFiles, report: Report, check_tls: CheckTLS | None, plugins: PluginTranslation
+    ) -> None:
         self._files = files
+        self._plugins = plugins
         self._report = report
         self._check_tls = check_tls
 
@@ -54,7 +72,8 @@ class TLSTranslation:
                 "no CA certificate can be used: the listeners that this is for will refuse every connection",
                 "correct the files",
             )
-        return CLIENT_VALIDATION.settings(section, ClientValidation(mode, tuple(anchors.values())))
+        policies = self._plugins.policies(section.get("policies"))
+        return CLIENT_VALIDATION.settings(section, ClientValidation(mode, tuple(anchors.values()), policies=policies))
 
     # --- a listener ----------------------------------------------------------
 
@@ -85,11 +104,43 @@ class TLSTranslation:
 
     def _certificate(self, item: Item[Section]) -> ServerCertificate | None:
         section = item.value
+        if "source" in section:
+            return self._yielded(section.get("source"))
         path, key = section.get("certificate"), section.get("private_key")
         if path is None or key is None:
             return None
         certificate, findings = self._files.server(path, key)
         self._findings(findings, section.at("certificate"), section.at("private_key"))
+        if certificate is not None and "ocsp_response" in section:
+            return evolve(certificate, ocsp_response=self._response(section))
+        return certificate
+
+    def _response(self, section: Section) -> OCSPResponseFile | None:
+        """Follow a file with an OCSP response; what is in it is judged where it is shown."""
+        node = section.at("ocsp_response")
+        environment = self._plugins.environment("ocsp_response", node)
+        if environment is None:
+            return None
+        path = section.get("ocsp_response")
+        try:
+            return OCSPResponseFile(path, environment.follow(path, bytes, _MOST_RESPONSE), environment)
+        except (OSError, ValueError) as error:
+            report_raised(self._report, node, error)
+            return None
+
+    def _yielded(self, node: Node) -> ServerCertificate | None:
+        """Have a certificate source yield what it has now."""
+        used = self._plugins.use("certificate_source", node)
+        if used is None:
+            return None
+        use = CertificateSourceUse(*used)
+        try:
+            yielded = use.source.load()
+        except Exception as error:
+            report_raised(self._report, node, error)
+            return None
+        certificate, findings = judge_yielded(use, yielded, self._files.now)
+        self._findings(findings, node, node)
         return certificate
 
     def _findings(self, findings: SequenceABC[Finding], certificate: Place, key: Place) -> None:

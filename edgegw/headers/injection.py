@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 from edgegw.interfaces import IHeaderInjector
-from edgegw.model import XFCC, ClientCertificateField, HeaderInjection, PEMHeader
+from edgegw.model import XFCC, ClientCertificateField, HeaderInjection, InjectorUse, PEMHeader
 
 from .client_cert import ClientCertInjector
 from .fields import FieldsInjector
 from .pem import PEMInjector
+from .plugin import PluginInjector
 from .xfcc import XFCCInjector
 
 __all__ = ["build_injector", "build_injectors"]
@@ -23,7 +24,10 @@ RESERVED = frozenset({
     "expect",
     "forwarded",
     "host",
+    "http2-settings",
     "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -40,9 +44,12 @@ RESERVED = frozenset({
 def build_injector(settings: HeaderInjection) -> IHeaderInjector:
     """Make the injector that ``settings`` describes.
 
-    :raises ValueError: a header's name is no lower-case token (RFC 9110 §5.6.2), stands twice in it, or
-        is the gateway's own (:data:`RESERVED`); or a template is faulty.
+    :raises ValueError: a header's name is no lower-case token (RFC 9110 §5.6.2), stands twice in it, is the
+        gateway's own (:data:`RESERVED`), or has an underscore and is a plugin's; a template is faulty; or a plugin
+        has made something that is no injector.
     """
+    if isinstance(settings, InjectorUse):
+        return _build_plugin(settings)
     if isinstance(settings, XFCC):
         return XFCCInjector(settings)
     if isinstance(settings, ClientCertificateField):
@@ -52,6 +59,19 @@ def build_injector(settings: HeaderInjection) -> IHeaderInjector:
         return PEMInjector(settings)
     _check_names([name for name, _ in settings.headers])
     return FieldsInjector(settings)
+
+
+def _build_plugin(use: InjectorUse) -> IHeaderInjector:
+    injector = PluginInjector(use)
+    names = sorted(name.decode("latin-1") for name in injector.owned)
+    try:
+        _check_names(names)
+        underscores = [name for name in names if "_" in name]
+        if underscores:
+            raise ValueError(f"{underscores[0]} has an underscore, which many upstreams read as a hyphen")
+    except ValueError as error:
+        raise ValueError(f"the header injector {injector.name}: {error}") from None
+    return injector
 
 
 def build_injectors(settings: Sequence[HeaderInjection]) -> tuple[IHeaderInjector, ...]:

@@ -14,6 +14,7 @@ from edgegw.identity import ConnectionInfo
 from edgegw.interfaces import IHeaderInjector
 from edgegw.model import Forwarding, UnderscoreAction
 
+from .plugin import InjectorFailed
 from .value import ValueTooLargeError
 
 __all__ = ["ConnectionHeaders", "HeaderRefusal", "IDENTITY_HEADERS", "RequestHeaders"]
@@ -120,6 +121,8 @@ class ConnectionHeaders:
             return b"".join(lines)
         except ValueTooLargeError as error:
             raise HeaderRefusal(431 if received else 500, str(error)) from error
+        except InjectorFailed as error:
+            raise HeaderRefusal(500, str(error)) from error
         except Exception as error:
             # Whatever an injector raises: a request without its identity must not go on.
             raise HeaderRefusal(500, f"{injector!r}: {error!r}") from error

@@ -6,14 +6,29 @@ does not hide a less specific one that has one.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from edgegw.model import PathMatch, PathMatchType
 
 __all__ = ["RouteTable"]
 
 T = TypeVar("T")
+
+_ENCODED: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
+#: What may stand in a path as it is beside letters, digits and ``-._~`` (RFC 3986 §3.3).
+_PLAIN: Final = frozenset(b"!$&'()*+,;=:@")
+
+
+def _comparable(path: bytes) -> bytes:
+    """Write a path in one way of the several that upstreams take for the same (RFC 3986 §6.2.2.1)."""
+    return _ENCODED.sub(_one_way, path) if b"%" in path else path
+
+
+def _one_way(encoded: re.Match[bytes]) -> bytes:
+    byte = int(encoded[0][1:], 16)
+    return bytes((byte,)) if byte in _PLAIN else encoded[0].upper()
 
 
 class _Paths(Generic[T]):
@@ -26,7 +41,7 @@ class _Paths(Generic[T]):
         self._longest = 0
 
     def add(self, match: PathMatch, target: T) -> None:
-        path = match.value.encode("utf-8")
+        path = _comparable(match.value.encode("utf-8"))
         if match.type is PathMatchType.EXACT:
             self.exact.setdefault(path, target)
             return
@@ -79,8 +94,12 @@ class RouteTable(Generic[T]):
     def find(self, host: str | None, path: bytes) -> T | None:
         """Give the target for a canonical host name and a path without its query.
 
+        However percent-encodings are written in it, and in the rules, does not matter; those of letters, digits,
+        ``-._~`` and of what separates segments are taken as they stand.
+
         :param host: ``None`` for a request that names none: only routes for every name take it.
         """
+        path = _comparable(path)
         if host is not None:
             if self._exact:
                 paths = self._exact.get(host)

@@ -8,9 +8,10 @@ from attrs import frozen
 
 from edgegw.api import Accept, Certificate, IEnvironment, Peer, Reason, Reject, Verdict, option, policy
 from edgegw.der import OID, SEQUENCE, DERError, elements, only
+from edgegw.distinguished_name import dotted
 from edgegw.policies.details import listed, shown
 from edgegw.policies.encoded_parts import encoded_parts, remembered
-from edgegw.policies.object_identifiers import dotted, oid_bytes
+from edgegw.policies.object_identifiers import oid_bytes
 
 __all__ = ["Config", "ExtendedKeyUsage"]
 

@@ -103,7 +103,7 @@ def read_answer(data: bytes, question: Question, now: datetime, rules: Rules) ->
         return _read(data, question, now, rules)
     except UnusableAnswer:
         raise
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise UnusableAnswer(f"an OCSP response that is broken: {shown(str(error))}") from None
 
 
@@ -227,13 +227,13 @@ def _check_signature(
     problem = "it is signed by nobody who is known"
     for signer in _candidates(response, question):
         parts = authority_parts(signer)
-        if not is_signed(scheme, load_public_key(parts.public_key), basic.signature, prepared):
-            problem = "its signature is wrong"
+        # Who is not charged with answering chooses no key that is then calculated with.
+        problem = "" if signer == question.issuer else _delegate_fault(signer, parts, question.issuer, now, rules)
+        if problem:
             continue
-        fault = "" if signer == question.issuer else _delegate_fault(signer, parts, question.issuer, now, rules)
-        if not fault:
+        if is_signed(scheme, load_public_key(parts.public_key), basic.signature, prepared):
             return
-        problem = fault
+        problem = "its signature is wrong"
     raise UnusableAnswer(problem)
 
 
@@ -258,7 +258,7 @@ def _delegate_fault(
     who = f"the responder {shown(signer.subject)}"
     try:
         signer.x509.verify_directly_issued_by(issuer.x509)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError, x509.InvalidVersion):
         return f"{who} was not charged by the certificate's issuer"
     if signer.not_before is None or signer.not_after is None or not signer.not_before <= now <= signer.not_after:
         return f"the certificate of {who} is not valid now"

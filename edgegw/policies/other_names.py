@@ -5,9 +5,9 @@ from attrs import frozen
 
 from edgegw.api import Certificate
 from edgegw.der import OID, SEQUENCE, DERError, elements, expect, only
+from edgegw.distinguished_name import dotted
 from edgegw.policies.details import shown
 from edgegw.policies.encoded_parts import encoded_parts, remembered
-from edgegw.policies.object_identifiers import dotted
 from edgegw.policies.string_values import string_value
 
 __all__ = ["MOST_NAMES", "OtherName", "other_names"]
@@ -54,7 +54,7 @@ def other_names(certificate: Certificate) -> tuple[OtherName, ...]:
     if extension is None:
         return ()
     names = only(extension, SEQUENCE)
-    found = []
+    found: list[OtherName] = []
     for tag, start, stop in elements(names):
         if tag != _OTHER_NAME:
             continue

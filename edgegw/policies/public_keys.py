@@ -4,7 +4,8 @@ from __future__ import annotations
 from attrs import frozen
 
 from edgegw.der import INTEGER, OID, SEQUENCE, DERError, expect, only, read
-from edgegw.policies.object_identifiers import dotted, oid_bytes
+from edgegw.distinguished_name import dotted
+from edgegw.policies.object_identifiers import oid_bytes
 
 __all__ = ["NO_HASH", "PublicKey", "public_key", "signature_hash"]
 

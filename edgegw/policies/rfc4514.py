@@ -136,8 +136,8 @@ def _comparable_attribute(attribute: Attribute) -> tuple[str, bool, str]:
 def read_name(text: str) -> WrittenName:
     """Read a name that the gateway has written, such as ``certificate.subject``.
 
-    Nothing that is in a certificate makes it raise; the 512 last asked for are remembered, long ones never.  Who asks in
-    a handshake refuses names of more than :data:`MAX_NAME` characters before.
+    Nothing that is in a certificate makes it raise; the 512 last asked for are remembered, long ones never.  Whoever
+    asks in a handshake refuses names of more than :data:`MAX_NAME` characters before.
     """
     return _written_name(text) if len(text) > _LONGEST_REMEMBERED else _remembered_name(text)
 

@@ -123,11 +123,9 @@ def svid_fault(certificate: Certificate, strict: bool = False) -> str | None:
     """Say what keeps a certificate from being a workload's, its SPIFFE ID aside (X509-SVID §4, §5.2).
 
     :param strict: whether to look at what only issuers are told, too.
+    :raises DERError: it cannot be read.
     """
-    try:
-        profile = _profile(certificate)
-    except DERError as error:
-        return f"it cannot be read: {shown(str(error))}"
+    profile = _profile(certificate)
     usage, purposes = profile.usage, profile.purposes
     if profile.ca:
         return "it is a CA's"
@@ -235,7 +233,12 @@ class Spiffe:
             return Reject(Reason.SPIFFE_ID, f"{shown(uri)} is no SPIFFE ID: {error}")
         if not spiffe_id.path:
             return Reject(Reason.SPIFFE_ID, f"{shown(uri)} is the ID of a trust domain, not of a workload")
-        fault = svid_fault(certificate, self._strict)
+        try:
+            fault = svid_fault(certificate, self._strict)
+        except DERError as error:
+            return Reject(
+                Reason.CERTIFICATE_INVALID, f"the certificate of {shown(uri)}: it cannot be read: {shown(str(error))}"
+            )
         if fault is not None:
             return Reject(Reason.SPIFFE_ID, f"the certificate of {shown(uri)} is no SVID: {fault}")
         trusted = self._domains.get(spiffe_id.trust_domain)

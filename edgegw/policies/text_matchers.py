@@ -46,7 +46,7 @@ def regular_expression(pattern: str, ignore_case: bool = False) -> Any:
         (said,) = error.args
         reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
         raise ValueError(
-            f"{shown(pattern)!r} is no regular expression of RE2: {reason}; "
+            f"{shown(pattern)!r} is no regular expression of RE2: {shown(reason)}; "
             "RE2 has neither look-around nor references back, and bounds the size"
         ) from None
 

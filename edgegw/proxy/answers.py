@@ -13,6 +13,8 @@ __all__ = ["new_request_id", "render_answer"]
 #: What a client is told of each status; the details are the log's.
 _TEXTS = {
     400: "The request is malformed.",
+    200: "ok",
+    403: "The client is not allowed to do this.",
     404: "No route takes this request.",
     405: "This method is not allowed.",
     408: "The request took too long to arrive.",
@@ -34,11 +36,14 @@ def new_request_id() -> bytes:
     return b"%032x" % getrandbits(128)
 
 
-def render_answer(status: int, head: RequestHead | None, keep_alive: bool, extra: bytes = b"") -> bytes:
+def render_answer(
+    status: int, head: RequestHead | None, keep_alive: bool, extra: bytes = b"", reason: str = ""
+) -> bytes:
     """Give a whole HTTP/1.1 response.
 
     :param head: the request; ``None`` where it could not be read.
     :param extra: more header lines, each with its CRLF.
+    :param reason: the reason code, where the client may know it.
     """
     request_id = new_request_id()
     text = _TEXTS.get(status, "")
@@ -48,10 +53,13 @@ def render_answer(status: int, head: RequestHead | None, keep_alive: bool, extra
         # RFC 9457
         kind = b"application/problem+json"
         problem = {"status": status, "title": phrase, "detail": text, "instance": request_id.decode("ascii")}
+        if reason:
+            problem["reason"] = reason
         body = json.dumps(problem).encode("ascii") + b"\n"
     else:
         kind = b"text/plain; charset=utf-8"
-        body = f"{status} {phrase}\n{text}\n".encode("ascii")
+        told = f"reason: {reason}\n" if reason else ""
+        body = f"{status} {phrase}\n{text}\n{told}".encode("ascii")
     if not keep_alive:
         extra += b"connection: close\r\n"
     elif head is not None and head.version == 0:

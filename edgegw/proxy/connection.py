@@ -17,14 +17,16 @@ from zope.interface import implementer
 
 from edgegw.headers.request import HeaderRefusal
 from edgegw.identity import ConnectionInfo
+from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.answers import render_answer
 from edgegw.proxy.body import BodyTooLarge, RequestBody
 from edgegw.proxy.client import ClientConnection
-from edgegw.proxy.destination import Destination
 from edgegw.proxy.exchange import Exchange
 from edgegw.proxy.framing import frame_response
+from edgegw.proxy.gate import RequestGate
 from edgegw.proxy.pace import Source, couple
-from edgegw.proxy.site import Site
+from edgegw.proxy.site import Site, Target
+from edgegw.verdict import Reject
 from edgegw.wire.chunked import LAST_CHUNK, encode_chunk, encode_trailers
 from edgegw.wire.http1 import EMPTY_LINES, Field, HTTPFault, RequestHead, ResponseHead, parse_request_head
 
@@ -46,12 +48,16 @@ _log = Logger("edgegw.http")
 
 @implementer(IHalfCloseableProtocol)
 class HTTPConnection(ClientConnection):
-    """The server's side of one connection."""
+    """The server's side of one connection.
 
-    def __init__(self, site: Site, info: ConnectionInfo) -> None:
+    :ivar info: what is known of it.
+    """
+
+    def __init__(self, site: Site, info: ConnectionInfo, refusal: Reject | None = None) -> None:
+        """:param refusal: see :class:`~edgegw.proxy.gate.RequestGate`."""
         super().__init__(site)
-        self._info = info
-        self._destination = Destination(site, info)
+        self.info = info
+        self._gate = RequestGate(self, site, info, refusal)
         self._buffer = b""
         self._previous: RequestHead | None = None
         self._head: RequestHead | None = None
@@ -142,20 +148,17 @@ class HTTPConnection(ClientConnection):
         if head.method in _UNSUPPORTED_METHODS:
             self._refuse(405, head.method.decode("ascii", "replace"), _ALLOW)
             return
-        destination = self._destination
-        status = destination.resolve(head)
-        if status:
-            self._keep_alive = self._keep_alive and status != 400
-            self._own_answer(status)
+        self._gate.look_at(site, head)
+
+    def forward(self, head: RequestHead, target: Target) -> None:
+        """See ``Gated``."""
+        if self._waits_for == _CLOSING:
             return
+        destination = self._gate.destination
         site = self._site = destination.site
-        target = site.routes.find(destination.host_name, head.target.partition(b"?")[0])
-        if target is None:
-            self._own_answer(404)
-            return
         backend = target.choose()
         if backend is None:
-            self._own_answer(500)
+            self.own_answer(500)
             return
         length = head.length
         limit = site.http.max_body_bytes
@@ -181,7 +184,7 @@ class HTTPConnection(ClientConnection):
 
     def _begin_body(self, head: RequestHead, exchange: Exchange) -> None:
         self._body = RequestBody(
-            head.length, self._site.http.max_body_bytes, self._destination.headers, exchange.metrics
+            head.length, self._site.http.max_body_bytes, self._gate.destination.headers, exchange.metrics
         )
         self._waits_for = _BODY
         self._read_on()
@@ -347,12 +350,23 @@ class HTTPConnection(ClientConnection):
 
     # --- the gateway's own answers ----------------------------------------------------------
 
-    def _own_answer(self, status: int) -> None:
-        """Answer a request that goes to no upstream."""
+    def own_answer(self, status: int, reason: str = "", close: bool = False) -> None:
+        """See ``Gated``."""
+        self._keep_alive = self._keep_alive and not close
+        self._site = self._gate.destination.site
         self._site.own.done(status, 0.0)
-        self.answer(status)
+        self.answer(status, reason=reason)
 
-    def answer(self, status: int, extra: bytes = b"") -> None:
+    def count_refused(self, access: RuleAccess, code: str) -> None:
+        """See ``Gated``."""
+        if self._waits_for == _CLOSING:
+            return
+        self._site = self._gate.destination.site
+        access.metrics.refuse(code)
+        access.metrics.done(403, 0.0)
+        self.answer(403, reason=code if access.explain else "")
+
+    def answer(self, status: int, extra: bytes = b"", reason: str = "") -> None:
         """See ``Downstream``."""
         head = self._head
         if self._body is not None or (head is not None and head.length and self._exchange is None):
@@ -361,14 +375,14 @@ class HTTPConnection(ClientConnection):
             self._unread = True
         if self._site.retired:
             self._keep_alive = False
-        self._send(render_answer(status, head, self._keep_alive, extra))
+        self._send(render_answer(status, head, self._keep_alive, extra, reason))
         self._response_ended()
 
     def _refuse(self, status: int, detail: str, extra: bytes = b"") -> None:
         """Answer and close: after this nothing that the client sends is believed."""
         (_log.info if status < 500 else _log.error)(
             "{status} to {peer} on {listener}: {detail}",
-            status=status, peer=self._info.peer, listener=self._info.listener, detail=detail,
+            status=status, peer=self.info.peer, listener=self.info.listener, detail=detail,
         )
         self._keep_alive = False
         self._unread = True
@@ -432,4 +446,5 @@ class HTTPConnection(ClientConnection):
         self._site.deadlines.forget(self)
         self._waits_for = _CLOSING
         self._body = None
+        self._gate.close()
         self._abandon()

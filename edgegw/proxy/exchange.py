@@ -10,11 +10,13 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
+from edgegw.identity import ConnectionInfo
 from edgegw.observe.metrics import RequestMetrics
 from edgegw.proxy.pace import Source, couple
+from edgegw.proxy.plugin_backend import PluginCall, PluginUpstream
 from edgegw.proxy.site import Backend
 from edgegw.upstream.connection import UpstreamConnection
-from edgegw.upstream.pool import Connecting, EndpointPool
+from edgegw.upstream.pool import Connecting, EndpointPool, UpstreamPool
 from edgegw.wire.http1 import Field, ResponseHead
 
 __all__ = ["Downstream", "Exchange"]
@@ -30,9 +32,11 @@ class Downstream(Protocol):
     """The client's side of an exchange.
 
     :ivar transport: the client's transport; what is written to an upstream pauses its reading.
+    :ivar info: what is known of the client's connection.
     """
 
     transport: Any
+    info: ConnectionInfo
 
     def interim(self, head: ResponseHead) -> None:
         """Pass a 1xx response on."""
@@ -83,9 +87,9 @@ class Exchange:
         self._host = host
         self._lines = lines
         self._head_only = method == b"HEAD"
-        self._connection: UpstreamConnection | None = None
+        self._connection: UpstreamConnection | PluginCall | None = None
         self._connecting: Connecting | None = None
-        self._pool: EndpointPool | None = None
+        self._pool: EndpointPool | PluginUpstream | None = None
         self._held = b""
         self._ended = False
         self._body_sent = False
@@ -101,6 +105,11 @@ class Exchange:
     def metrics(self) -> RequestMetrics:
         """What counts it."""
         return self._backend.metrics
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """What is known of the client's connection."""
+        return self._client.info
 
     def start(self, body: bytes, ended: bool, waits: bool) -> None:
         """Send the request with what there is of its body.
@@ -138,7 +147,8 @@ class Exchange:
         elif transport.unsent and transport.producer is None:
             couple(Source(self._client.pause_body, self._client.resume_body), transport)
 
-    def _connect(self, pool: EndpointPool) -> None:
+    def _connect(self, pool: EndpointPool | PluginUpstream) -> None:
+        assert isinstance(pool, EndpointPool)  # a plugin takes every request
         self._tries += 1
         if not self._ended and not self._paused:
             self._paused = True
@@ -156,7 +166,7 @@ class Exchange:
             "upstream {upstream}: cannot connect to {endpoint}: {word}: {text}",
             upstream=upstream.model.name, endpoint=str(pool.endpoint), word=word, text=text,
         )
-        if self._tries < len(upstream.endpoints):
+        if self._tries < len(upstream.endpoints) and isinstance(upstream, UpstreamPool):
             following = upstream.endpoint_after(pool)
             connection = following.take()
             if connection is None:
@@ -167,7 +177,7 @@ class Exchange:
             return
         self._give_up(503, "no endpoint could be reached")
 
-    def _send(self, pool: EndpointPool, connection: UpstreamConnection) -> None:
+    def _send(self, pool: EndpointPool | PluginUpstream, connection: UpstreamConnection | PluginCall) -> None:
         self._connecting = None
         self._connection = connection
         self._pool = pool
@@ -262,6 +272,6 @@ class Exchange:
             connection.abandon()
 
     @property
-    def connection(self) -> UpstreamConnection | None:
+    def connection(self) -> UpstreamConnection | PluginCall | None:
         """The upstream connection that the response comes from; ``None`` when there is none or it has ended."""
         return self._connection

@@ -5,31 +5,63 @@ are swapped; the old generation's connections keep what they were accepted under
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Protocol
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 
 from edgegw.deadlines import Deadlines
 from edgegw.headers.injection import build_injectors
+from edgegw.headers.plugin import PluginInjector
 from edgegw.headers.request import RequestHeaders
 from edgegw.headers.response import ResponseHeaders
 from edgegw.identity import ConnectionInfo
 from edgegw.interfaces import IHeaderInjector
 from edgegw.match.routes import RouteTable
-from edgegw.model import Gateway, Listener, PathMatch, Protocol
+from edgegw.model import ClientRequirement, Gateway, Listener, PathMatch, Route, RouteRule, SNIRouterUse, Upstream
+from edgegw.model import Protocol as ListenerProtocol
 from edgegw.names import covers
+from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
+from edgegw.observe.plugin_counters import PluginCounters
+from edgegw.policy_chain import PolicyChain
+from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.connection import HTTPConnection
+from edgegw.proxy.plugin_backend import PluginUpstream
+from edgegw.proxy.policing import chain_of, policies_of, with_its_policies
+from edgegw.proxy.routed import RoutedConnection
 from edgegw.proxy.site import Backend, Site, Target
+from edgegw.proxy.tunnel import Tunnel
 from edgegw.tls.context import ContextError
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.port import ListeningPort, PortKey, listen
 from edgegw.tls.profile import PlainListener, PortProfile
+from edgegw.tls.recheck import Recheck
+from edgegw.tls.routing import PortRouter
+from edgegw.tls.sources import renewals
+from edgegw.tls.stapled import StapledCertificates
+from edgegw.tls.stapling import Stapler
+from edgegw.tls.transport import TLSServer
 from edgegw.tls.turns import HandshakeTurns
+from edgegw.tls.verification import ClientVerification, Clock, now
 from edgegw.upstream.pool import UpstreamPool
+from edgegw.verdict import Reject
 
 __all__ = ["Generation", "GenerationError"]
+
+
+class Running(Protocol):
+    """What the plugins of one configuration use; :class:`edgegw.environment.Environments`."""
+
+    counters: PluginCounters
+
+    def start(self) -> None:
+        """The configuration is in use."""
+
+    def stop(self) -> None:
+        """It is not any more."""
 
 
 class GenerationError(ValueError):
@@ -42,95 +74,260 @@ class Generation:
     :raises GenerationError: OpenSSL does not take a setting or a certificate, or two injectors own one header.
     """
 
-    def __init__(self, reactor: Any, gateway: Gateway, metrics: Metrics) -> None:
-        self.gateway = gateway
+    def __init__(
+        self,
+        reactor: Any,
+        gateway: Gateway,
+        metrics: Metrics,
+        record: HandshakeRecord | None = None,
+        environments: Running | None = None,
+        clock: Clock = now,
+        stapler: Stapler | None = None,
+    ) -> None:
+        """
+        :param record: takes every handshake; without one each generation has its own.
+        :param environments: what its plugins use, to be started and stopped with it.
+        :param clock: gives the time to judge certificates by.
+        :param stapler: looks after the certificates' OCSP responses, of one generation after the other.
+        """
+        self._environments = environments
+        count_error = (PluginCounters() if environments is None else environments.counters).count_error
+        self._count_error = count_error
+        self._clock = clock
+        self._stapler = stapler
+        gateway = self.gateway = evolve(gateway, listeners=tuple(map(with_its_policies, gateway.listeners)))
+        self._record = HandshakeRecord() if record is None else record
         self._reactor = reactor
         self._metrics = metrics
         self._deadlines = Deadlines(reactor)
         self._turns = HandshakeTurns(reactor)
         self._waiting: list[Deferred[None]] = []
         self._sites: list[Site] = []
-        self._upstreams = {
-            upstream.name: UpstreamPool(reactor, upstream, metrics.upstream(upstream.name), self._deadlines)
-            for upstream in gateway.upstreams
-        }
+        self._chains: list[PolicyChain] = []
+        self._replaced: tuple[Generation, ...] = ()
+        self._keeps_chain: dict[str, bool] = {}
+        self._targets: dict[tuple[str, int, int], Target] = {}
+        self._upstreams = {upstream.name: self._build_upstream(upstream) for upstream in gateway.upstreams}
+        routers: dict[PortKey, SNIRouterUse] = {key: use for use in gateway.sni_routers for key in use.bindings}
         try:
             injectors = {one.name: build_injectors(one.header_injection) for one in gateway.listeners}
         except ValueError as error:
             raise GenerationError(str(error)) from error
-        owned = frozenset(name for some in injectors.values() for one in some for name in one.owned)
+        every_injector = [one for some in injectors.values() for one in some]
+        for injector in every_injector:
+            if isinstance(injector, PluginInjector):
+                injector.count_error = count_error
+        owned = frozenset(name for one in every_injector for name in one.owned)
         by_port: dict[PortKey, list[TLSListener | PlainListener]] = {}
         for listener in gateway.listeners:
             site = self._build_site(listener, injectors[listener.name], owned)
-            self._sites.append(site)
-            by_port.setdefault((listener.address, listener.port), []).append(
-                self._build_listener(listener, site, injectors[listener.name])
+            by_name = None
+            key = (listener.address, listener.port)
+            if key in routers and listener.tls is not None:
+                by_name = site if listener.hostname is None else self._build_site(
+                    evolve(listener, hostname=None), injectors[listener.name], owned
+                )
+            by_port.setdefault(key, []).append(
+                self._build_listener(listener, site, injectors[listener.name], by_name)
             )
+        self._listeners = by_port
         self._profiles: dict[PortKey, PortProfile] = {}
         for key, listeners in by_port.items():
+            router = None if key not in routers else self._build_router(routers[key], listeners)
             # Of one kind on one port: the configuration has checked it.
-            profile = PortProfile(listeners, self._deadlines, self._turns, self._connection_gone)  # type: ignore[arg-type]
+            profile = PortProfile(listeners, self._deadlines, self._turns, self._connection_gone, router)  # type: ignore[arg-type]
             self._profiles[key] = profile
             if len(listeners) > 1 or listeners[0].model.hostname is not None:
                 for one in listeners:
                     one.site.profile = profile
+
+        self._rechecks = self._build_rechecks()
+        self._renewals = renewals(reactor, self._profiles.values(), metrics, count_error)
 
     # --- building ---------------------------------------------------------------------------
 
     def _build_site(
         self, listener: Listener, injectors: tuple[IHeaderInjector, ...], owned: frozenset[bytes]
     ) -> Site:
-        scheme = b"https" if listener.protocol is Protocol.HTTPS else b"http"
+        scheme = b"https" if listener.protocol is ListenerProtocol.HTTPS else b"http"
+        entries = list(self._entries(listener))
+        demands = [target.access for _, _, target in entries if target.access is not None]
+        needs_chain = any(access.needs_chain for access in demands)
+        self._keeps_chain[listener.name] = self._keeps_chain.get(listener.name, False) or needs_chain
         secret = frozenset(name for one in injectors for name in one.owned_responses)
-        return Site(
+        site = Site(
             listener,
-            RouteTable(self._entries(listener)),
+            RouteTable(entries),
             RequestHeaders(listener.forwarding, injectors, owned, scheme),
             ResponseHeaders(secret, listener.forwarding.via),
             self._metrics.listener(listener.name),
             self._metrics.requests(listener.name, "", ""),
             self._deadlines,
+            bool(demands),
         )
+        self._sites.append(site)
+        return site
+
+    def _build_upstream(self, upstream: Upstream) -> UpstreamPool | PluginUpstream:
+        metrics = self._metrics.upstream(upstream.name)
+        if upstream.backend is not None:
+            return PluginUpstream(self._reactor, upstream, metrics, self._deadlines, self._count_error)
+        return UpstreamPool(self._reactor, upstream, metrics, self._deadlines)
+
+    def _build_router(self, use: SNIRouterUse, listeners: list[TLSListener | PlainListener]) -> PortRouter:
+        metrics = self._metrics.listener(use.name)
+        tunnels = {
+            name: partial(Tunnel, upstream, metrics, self._deadlines)
+            for name, upstream in self._upstreams.items()
+            if isinstance(upstream, UpstreamPool)
+        }
+        terminating = [listener for listener in listeners if isinstance(listener, TLSListener)]
+        return PortRouter(use, terminating, tunnels, metrics, self._reactor, self._count_error)
 
     def _entries(self, listener: Listener) -> Iterator[tuple[tuple[str, ...], PathMatch, Target]]:
-        own = self._metrics.requests(listener.name, "", "")
-        for route in self.gateway.routes:
+        for place, route in enumerate(self.gateway.routes):
             if route.listeners and listener.name not in route.listeners:
                 continue
             hostnames = _intersection(route.hostnames, listener.hostname)
             if hostnames is None:
                 continue
-            for rule in route.rules:
-                backends = [
-                    Backend(
-                        self._upstreams[ref.upstream],
-                        ref.weight,
-                        self._metrics.requests(listener.name, route.name, ref.upstream),
-                    )
-                    for ref in rule.backends
-                ]
-                target = Target(backends, own)
+            for number, rule in enumerate(route.rules):
+                # One target for a rule, also where a router makes two sites of the listener.
+                key = (listener.name, place, number)
+                target = self._targets.get(key) or self._target(listener, route, number, rule)
+                self._targets[key] = target
                 for match in rule.matches:
                     yield hostnames, match.path, target
 
+    def _target(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> Target:
+        backends = [
+            Backend(
+                self._upstreams[ref.upstream],
+                ref.weight,
+                self._metrics.requests(listener.name, route.name, ref.upstream),
+            )
+            for ref in rule.backends
+        ]
+        own = self._metrics.requests(listener.name, "", "")
+        return Target(backends, own, self._access(listener, route, number, rule))
+
+    def _access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
+        if rule.client is ClientRequirement.NONE and rule.policies is None:
+            return None
+        policies = chain_of(rule.policies, self._metrics, listener.name, f"{route.name}.rules[{number}].")
+        if policies is not None:
+            self._chains.append(policies)
+        return RuleAccess(
+            rule.client, policies, rule.policy_timeout, rule.explain_to_client, route.name,
+            self._metrics.requests(listener.name, route.name, ""), self._reactor,
+        )
+
     def _build_listener(
-        self, listener: Listener, site: Site, injectors: tuple[IHeaderInjector, ...]
+        self, listener: Listener, site: Site, injectors: tuple[IHeaderInjector, ...], by_name: Site | None
     ) -> TLSListener | PlainListener:
-        def build_protocol(info: ConnectionInfo) -> HTTPConnection:
-            return HTTPConnection(site, info)
+        def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> HTTPConnection:
+            if by_name is not None:
+                return RoutedConnection(site, by_name, info, refusal)
+            return HTTPConnection(site, info, refusal)
 
         if listener.tls is None:
             built: TLSListener | PlainListener = PlainListener(listener, site.metrics, build_protocol)
         else:
-            needs_chain = any(one.needs_chain for one in injectors)
+            validation = listener.tls.client_validation
+            chain = chain_of(policies_of(listener), self._metrics, listener.name)
+            rechecked = validation is not None and validation.recheck_established
+            verification = ClientVerification(
+                validation,
+                chain,
+                any(one.needs_chain for one in injectors),
+                self._keeps_chain[listener.name] or (rechecked and chain is not None and chain.needs_chain),
+                self._clock,
+            )
             try:
-                built = TLSListener(listener, site.metrics, build_protocol, needs_chain)
+                built = TLSListener(
+                    listener, site.metrics, build_protocol, verification, self._record, self._reactor,
+                    None if self._stapler is None else self._stapler.callback,
+                )
             except ContextError as error:
                 raise GenerationError(f"listener {listener.name}: {error}") from error
         built.site = site
         return built
 
+    # --- policies -----------------------------------------------------------------------------
+
+    def _build_rechecks(self) -> dict[str, Recheck]:
+        """Let each policy that says that something has changed empty its list, and have open connections judged."""
+        # One policy may stand in the lists of several listeners: all of them are to hear of it.
+        calls: dict[Any, list[Callable[[], None]]] = {}
+        for of_rule in self._chains:
+            _on_change(of_rule, of_rule.forget, calls)
+        rechecks = {}
+        for listener in self._tls_listeners():
+            chain = listener.verification.policies
+            validation = listener.model.tls.client_validation if listener.model.tls is not None else None
+            recheck = None
+            if validation is not None and validation.recheck_established:
+                recheck = Recheck(self._reactor, listener, partial(self._open_on, listener.model.name))
+                rechecks[listener.model.name] = recheck
+            if chain is not None:
+                _on_change(chain, partial(_changed, chain, recheck), calls)
+        return rechecks
+
+    def _tls_listeners(self) -> Iterator[TLSListener]:
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                if isinstance(listener, TLSListener):
+                    yield listener
+
+    def tls_listener(self, name: str) -> TLSListener:
+        """Give a listener by its name.
+
+        :raises KeyError: there is none, or it has no TLS.
+        """
+        return {listener.model.name: listener for listener in self._tls_listeners()}[name]
+
+    def _open_on(self, name: str) -> list[TLSServer]:
+        """Give a listener's connections, of this generation and of those that it has replaced.
+
+        Those of which it is not known yet for which listener they are, are among them.
+        """
+        return [
+            transport
+            for generation in (self, *self._replaced)
+            for profile in generation._profiles.values()
+            for transport in profile.transports
+            if isinstance(transport, TLSServer) and _is_on(transport, name)
+        ]
+
+    def replace(self, generations: Iterable[Generation]) -> None:
+        """Judge the connections of the generations that it replaces, where its listeners want that.
+
+        :param generations: those that still have connections.
+        """
+        self._replaced = tuple(generations)
+        for recheck in self._rechecks.values():
+            recheck.begin()
+
     # --- serving ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Let its plugins begin: it is in use now."""
+        if self._environments is not None:
+            self._environments.start()
+        if self._stapler is not None:
+            stapled = StapledCertificates(self._stapler, self._tls_listeners())
+            stapled.use()
+            for listener in self._tls_listeners():
+                listener.renewed = stapled.use
+
+    def stop(self) -> None:
+        """Let its plugins end: nobody asks them any more."""
+        self._replaced = ()
+        self._deadlines.stop()
+        for renewal in self._renewals:
+            renewal.stop()
+        if self._environments is not None:
+            self._environments.stop()
 
     @property
     def port_keys(self) -> frozenset[PortKey]:
@@ -167,6 +364,8 @@ class Generation:
 
     def retire(self) -> None:
         """Close idle connections now and the others after the response that they are sending."""
+        for renewal in self._renewals:
+            renewal.stop()
         for site in self._sites:
             site.retired = True
         for profile in self._profiles.values():
@@ -195,6 +394,29 @@ class Generation:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
                 deferred.callback(None)
+
+
+def _on_change(chain: PolicyChain, call: Callable[[], None], calls: dict[Any, list[Callable[[], None]]]) -> None:
+    for environment in chain.environments:
+        told = calls.setdefault(environment, [])
+        told.append(call)
+        environment.on_change = partial(_call_all, told)
+
+
+def _call_all(calls: list[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
+
+
+def _changed(chain: PolicyChain, recheck: Recheck | None) -> None:
+    chain.forget()
+    if recheck is not None:
+        recheck.begin()
+
+
+def _is_on(transport: TLSServer, name: str) -> bool:
+    judge = transport.judge
+    return judge is None or (isinstance(judge, TLSListener) and judge.model.name == name)
 
 
 def _intersection(hostnames: tuple[str, ...], listener: str | None) -> tuple[str, ...] | None:

@@ -7,8 +7,11 @@ from edgegw.deadlines import Deadlines
 from edgegw.headers.request import RequestHeaders
 from edgegw.headers.response import ResponseHeaders
 from edgegw.match.routes import RouteTable
-from edgegw.model import Listener
+from edgegw.model import AmbiguousPaths, Listener
 from edgegw.observe.metrics import ListenerMetrics, RequestMetrics
+from edgegw.proxy.access import RuleAccess
+from edgegw.proxy.plugin_backend import PluginUpstream
+from edgegw.tls.listener import from_sources
 from edgegw.upstream.pool import UpstreamPool
 from edgegw.wire.http1 import RequestHead
 
@@ -23,7 +26,7 @@ class Backend:
 
     __slots__ = ("credit", "metrics", "upstream", "weight")
 
-    def __init__(self, upstream: UpstreamPool, weight: int, metrics: RequestMetrics) -> None:
+    def __init__(self, upstream: UpstreamPool | PluginUpstream, weight: int, metrics: RequestMetrics) -> None:
         self.upstream = upstream
         self.weight = weight
         self.metrics = metrics
@@ -34,11 +37,13 @@ class Target:
     """What stands behind a rule.
 
     :param own: counts the requests that the gateway answers itself.
+    :ivar access: what the rule demands of the client; ``None`` demands nothing.
     """
 
-    __slots__ = ("_backends", "_only", "_total", "own")
+    __slots__ = ("_backends", "_only", "_total", "access", "own")
 
-    def __init__(self, backends: list[Backend], own: RequestMetrics) -> None:
+    def __init__(self, backends: list[Backend], own: RequestMetrics, access: RuleAccess | None = None) -> None:
+        self.access = access
         self._backends = [backend for backend in backends if backend.weight > 0]
         self._only = self._backends[0] if len(self._backends) == 1 else None
         self._total = sum(backend.weight for backend in self._backends)
@@ -66,6 +71,8 @@ class Site:
     """Everything that a listener's connections need, made once for a generation.
 
     :ivar profile: the port's listeners, among which a request's host may lead to another one.
+    :ivar refuses_ambiguous_paths: whether paths that could be read as others are refused.
+    :ivar explains: whether clients that are refused are told the reason code.
     :ivar retired: set when a newer configuration serves the port.
     :ivar last_head: the request head that came last on any of its connections: what a head says is the same
         for whoever sends the same bytes, and programs of one kind do.
@@ -80,7 +87,11 @@ class Site:
         metrics: ListenerMetrics,
         own: RequestMetrics,
         deadlines: Deadlines,
+        restricted: bool = False,
     ) -> None:
+        """:param restricted: whether any rule demands something of the client."""
+        ambiguous = listener.http.ambiguous_paths
+        self.refuses_ambiguous_paths = restricted if ambiguous is None else ambiguous is AmbiguousPaths.REFUSE
         self.listener = listener
         self.http = listener.http
         self.preserve_host = listener.forwarding.preserve_host
@@ -93,3 +104,16 @@ class Site:
         self.profile: PortProfile | None = None
         self.retired = False
         self.last_head: RequestHead | None = None
+        health_check = listener.health_check
+        self._health_path = b"" if health_check is None else health_check.path.encode("ascii")
+        validation = None if listener.tls is None else listener.tls.client_validation
+        self.explains = validation is not None and validation.explain_to_client
+
+    def answers_probes(self, peer: str) -> bool:
+        """Whether health checks from an address are answered by the gateway itself."""
+        health_check = self.listener.health_check
+        return health_check is not None and from_sources(health_check, peer)
+
+    def is_health_check(self, head: RequestHead) -> bool:
+        """Whether a request asks for nothing but health."""
+        return head.method in (b"GET", b"HEAD") and head.target.partition(b"?")[0] == self._health_path

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 
-from edgegw.model import ClientValidation, ServerCertificate, TLSSettings, TLSVersion, ValidationMode
+from edgegw.model import ClientValidation, ServerCertificate, TLSSettings, TLSVersion
 from edgegw.names import canonical_name
 from edgegw.tls import openssl
 
@@ -25,16 +26,26 @@ _VERSIONS = {TLSVersion.TLS1_2: SSL.TLS1_2_VERSION, TLSVersion.TLS1_3: SSL.TLS1_
 _OP_NO_RENEGOTIATION = getattr(SSL, "OP_NO_RENEGOTIATION", 1 << 30)
 
 
+#: Gives the OCSP response to show on a connection, DER; empty for none.
+Staple = Callable[[SSL.Connection, object], bytes]
+
+
 class ContextError(ValueError):
     """OpenSSL does not take a setting, a certificate or a key."""
 
 
 def make_context(
-    settings: TLSSettings, certificates: Sequence[ServerCertificate], issue_tickets: bool
+    settings: TLSSettings,
+    certificates: Sequence[ServerCertificate],
+    issue_tickets: bool,
+    demand: bool = True,
+    staple: Staple | None = None,
 ) -> SSL.Context:
     """Build the context that shows ``certificates``, at most one of each key type.
 
     :param issue_tickets: whether sessions may be resumed at all.
+    :param demand: whether clients without a certificate are refused where the validation says so.
+    :param staple: gives the OCSP response to show to a client that asks for one.
     :raises ContextError: naming what OpenSSL did not take.
     """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -62,8 +73,10 @@ def make_context(
     if settings.alpn:
         # pyOpenSSL takes the sentinel too, whatever its annotation says.
         context.set_alpn_select_callback(_alpn_selector(settings.alpn))  # type: ignore[arg-type]
+    if staple is not None and (settings.ocsp_stapling or any(one.ocsp_response is not None for one in certificates)):
+        context.set_ocsp_server_callback(staple)
     if settings.client_validation is not None:
-        _set_client_validation(context, settings.client_validation)
+        _set_client_validation(context, settings.client_validation, demand)
     return context
 
 
@@ -108,7 +121,7 @@ def _alpn_selector(
     return select
 
 
-def _set_client_validation(context: SSL.Context, validation: ClientValidation) -> None:
+def _set_client_validation(context: SSL.Context, validation: ClientValidation, demand: bool) -> None:
     store = context.get_cert_store()
     assert store is not None
     for anchor in validation.trust_anchors:
@@ -122,13 +135,7 @@ def _set_client_validation(context: SSL.Context, validation: ClientValidation) -
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     # OpenSSL counts the certificates between the leaf and the anchor.
     context.set_verify_depth(validation.max_depth - 1)
-    if validation.mode is ValidationMode.ALLOW_INSECURE_FALLBACK:
-        openssl.accept_any_certificate(context)
-    else:
-        mode = SSL.VERIFY_PEER
-        if validation.required:
-            mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-        context.set_verify(mode)
+    openssl.ask_about_certificates(context, demand and validation.demands_certificate)
 
 
 class CertificateTable:
@@ -142,9 +149,23 @@ class CertificateTable:
     :ivar varies: whether any name leads to another context than the default.
     """
 
-    def __init__(self, settings: TLSSettings, issue_tickets: bool) -> None:
+    def __init__(
+        self,
+        settings: TLSSettings,
+        issue_tickets: bool,
+        demand: bool = True,
+        made: Mapping[frozenset[ServerCertificate], SSL.Context] | None = None,
+        staple: Staple | None = None,
+    ) -> None:
+        """
+        :param issue_tickets: see :func:`make_context`, as for ``demand`` and ``staple``.
+        :param made: contexts that were made with the same settings, by their certificates.
+        """
+        self._demand = demand
+        self._staple = staple
         self._settings = settings
         self._tickets = issue_tickets
+        self._made = made or {}
         self._contexts: dict[frozenset[ServerCertificate], SSL.Context] = {}
         self._by_name: dict[str, SSL.Context] = {}
         self.default = self._context_for(settings.certificates)
@@ -161,6 +182,7 @@ class CertificateTable:
         self.varies = settings.strict_sni or any(
             context is not self.default for context in self._by_name.values()
         )
+        self._made = {}
 
     def _context_for(self, certificates: Sequence[ServerCertificate]) -> SSL.Context:
         chosen: dict[str, ServerCertificate] = {}
@@ -169,8 +191,21 @@ class CertificateTable:
         key = frozenset(chosen.values())
         context = self._contexts.get(key)
         if context is None:
-            context = self._contexts[key] = make_context(self._settings, list(chosen.values()), self._tickets)
+            context = self._made.get(key) or make_context(
+                self._settings, list(chosen.values()), self._tickets, self._demand, self._staple
+            )
+            self._contexts[key] = context
         return context
+
+    def with_certificates(self, certificates: Iterable[ServerCertificate]) -> CertificateTable:
+        """Make the table for other certificates under the same settings; may be called on any thread.
+
+        Where a name's certificates stay, so does its context, and its sessions are resumed as before.
+
+        :raises ContextError: OpenSSL does not take one of them.
+        """
+        settings = evolve(self._settings, certificates=tuple(certificates))
+        return CertificateTable(settings, self._tickets, self._demand, self._contexts, self._staple)
 
     def find(self, server_name: str | None) -> SSL.Context | None:
         """Give the context for a canonical name; ``None`` where ``strict_sni`` refuses it."""
@@ -181,6 +216,11 @@ class CertificateTable:
             if context is not None:
                 return context
         return None if self._settings.strict_sni else self.default
+
+    @property
+    def certificates(self) -> tuple[ServerCertificate, ...]:
+        """What is shown."""
+        return self._settings.certificates
 
     @property
     def contexts(self) -> tuple[SSL.Context, ...]:

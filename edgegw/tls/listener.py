@@ -1,45 +1,57 @@
 """What one TLS listener of one generation of the configuration decides about its connections.
 
-It is asked twice: before OpenSSL sees a byte, for the limits, and when the handshake is done, for
-the identity.  The second question is asked of every connection, resumed or not: the verification
-callback does not run on a resumed session, and a certificate may have expired since.
+It is asked before OpenSSL sees a byte, for the limits, and when the handshake is done, for the protocol to run.
+The second question is asked of every connection, resumed or not.  Policies that wait make the answer a
+Deferred, until which no byte of the application is read.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
+from attrs import evolve
 from OpenSSL import SSL, crypto
+from twisted.internet.defer import Deferred
 
-from edgegw.certificate import MAX_CACHED_BYTES
-from edgegw.identity import Certificate, CertificateStatus, ConnectionInfo, Identity, certificate
-from edgegw.model import Listener, ValidationMode
+from edgegw.identity import CertificateStatus, ConnectionInfo, Identity, certificate
+from edgegw.model import POLICY_TIMEOUT, HealthCheck, Listener, RefuseWith, ServerCertificate
+from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.tls import openssl
-from edgegw.tls.context import CertificateTable, canonical_server_name
-from edgegw.tls.failure import reason_for_verify_result
+from edgegw.tls.context import CertificateTable, Staple, canonical_server_name
+from edgegw.tls.deciding import decide_later
 from edgegw.tls.transport import TLSServer
-from edgegw.verdict import Reason
+from edgegw.tls.verification import ClientVerification, Hearing
+from edgegw.tls.waiting import time_limit
+from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
 
-__all__ = ["LIMITS", "TLSListener"]
+__all__ = ["LIMITS", "BuildProtocol", "TLSListener"]
 
 _NOBODY = Identity()
-#: Client certificates that a listener knows again without asking OpenSSL for their bytes.
-_REMEMBERED = 512
 #: Reasons that are counted as refusals by a limit, not as failed handshakes.
 LIMITS = frozenset({Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_PEER, Reason.MAX_HANDSHAKES})
+
+
+class BuildProtocol(Protocol):
+    """Makes the protocol for an accepted connection."""
+
+    def __call__(self, info: ConnectionInfo, refusal: Reject | None = None) -> Any:
+        """:param refusal: the connection is there only to be told so, and to answer health checks."""
 
 
 class TLSListener:
     """The judge of a listener's connections.
 
     :param build_protocol: makes the protocol for an accepted connection.
-    :param needs_chain: whether the certificates above the client's own are asked for.  They are not kept
-        in a session ticket, so such a listener issues none.
+    :param verification: judges client certificates.
+    :param record: remembers every handshake.
+    :param staple: see :func:`edgegw.tls.context.make_context`.
+    :ivar renewed: called when it shows other certificates.
     :ivar site: what the listener serves; whoever builds the protocols sets it.
     :ivar handshakes: handshakes in progress.
+    :ivar limit: waits for what policies wait for, with their time limit.
     """
 
     site: Any
@@ -48,21 +60,62 @@ class TLSListener:
         self,
         model: Listener,
         metrics: ListenerMetrics,
-        build_protocol: Callable[[ConnectionInfo], Any],
-        needs_chain: bool,
+        build_protocol: BuildProtocol,
+        verification: ClientVerification,
+        record: HandshakeRecord,
+        reactor: Any,
+        staple: Staple | None = None,
     ) -> None:
         assert model.tls is not None
         self.model = model
         self.metrics = metrics
+        self.verification = verification
         self.handshakes = 0
-        self._known: dict[bytes, Certificate] = {}
+        policies = verification.policies
+        self._policies_again = None if policies is None else policies.for_open_connections()
         self._build_protocol = build_protocol
-        self._needs_chain = needs_chain
+        self._record = record
         self._validation = model.tls.client_validation
-        self.certificates = CertificateTable(model.tls, model.tls.session_tickets and not needs_chain)
+        tickets = model.tls.session_tickets and verification.tickets
+        self._staple = staple
+        self.renewed: Callable[[], None] = _nothing
+        self.certificates = CertificateTable(model.tls, tickets, staple=staple)
+        self._probes = self._table_for_probes(model.health_check, tickets)
         uris = {certificate.uris for certificate in model.tls.certificates}
         self._server_uris = uris.pop() if len(uris) == 1 else None
         self._refuses_everyone = self._validation is not None and not self._validation.trust_anchors
+        timeout = POLICY_TIMEOUT if self._validation is None else self._validation.policy_timeout
+        self.limit = time_limit(reactor, timeout)
+
+    def _table_for_probes(self, health_check: HealthCheck | None, tickets: bool) -> CertificateTable | None:
+        """Make the contexts for addresses that need no certificate, because they ask for health alone."""
+        validation = self._validation
+        if health_check is None or validation is None or not validation.demands_certificate:
+            return None
+        assert self.model.tls is not None
+        return CertificateTable(self.model.tls, tickets, demand=False, staple=self._staple)
+
+    def with_certificates(
+        self, certificates: Iterable[ServerCertificate]
+    ) -> tuple[CertificateTable, CertificateTable | None]:
+        """Make what :meth:`show` takes; may be called on any thread.
+
+        :raises ContextError: OpenSSL does not take one of them.
+        """
+        wanted = tuple(certificates)
+        probes = None if self._probes is None else self._probes.with_certificates(wanted)
+        return self.certificates.with_certificates(wanted), probes
+
+    def show(self, tables: tuple[CertificateTable, CertificateTable | None]) -> None:
+        """Show other certificates from the next handshake on."""
+        before, (after, probes) = self.certificates, tables
+        if {one.uris for one in before.certificates} != {one.uris for one in after.certificates}:
+            # Handshakes that have begun show the old ones: which it was, OpenSSL has to be asked from now on.
+            self._server_uris = None
+        self.certificates, self._probes = after, probes
+        self.renewed()
+
+    # --- before the handshake -------------------------------------------------------------------
 
     def may_begin(self, transport: TLSServer) -> Reason | None:
         """Refuse before the handshake costs anything; otherwise count it as begun."""
@@ -81,39 +134,142 @@ class TLSListener:
         metrics.handshakes_in_progress += 1
         return None
 
+    def begin(self, transport: TLSServer, context: SSL.Context) -> Hearing | None:
+        """Make OpenSSL's end of a connection, and give what is to be asked about the client's certificate."""
+        if self._probes is not None and self.is_probe(str(transport.hostname)):
+            # It knows the name, or the other table would not have had a context for it.
+            context = self._probes.find(transport.server_name) or context
+        hearing = self.verification.begin(
+            lambda tls, identity, resumed: self._info(transport, tls, identity, resumed)
+        )
+        transport.tls = openssl.accept(context, transport.socket)
+        if hearing is not None:
+            hearing.tls = transport.tls
+        return hearing
+
+    def is_probe(self, address: str) -> bool:
+        """Whether health checks from an address are answered here."""
+        health_check = self.model.health_check
+        return health_check is not None and from_sources(health_check, address)
+
+    # --- when it is done --------------------------------------------------------------------------
+
     def judge(self, transport: TLSServer) -> Any:
-        """Give the protocol for a connection whose handshake is done, or why it is refused."""
-        tls = transport.tls
+        """Give the protocol for a connection whose handshake is done, why it is refused, or a Deferred of these."""
+        tls, hearing = transport.tls, transport.hearing
         assert tls is not None
         resumed = openssl.was_resumed(tls)
-        identity = self._identify(transport, resumed)
-        if isinstance(identity, Reason):
-            return identity
-        version = tls.get_protocol_version_name()
-        cipher = tls.get_cipher_name()
-        group = tls.get_group_name()
-        info = ConnectionInfo(
+        identity = self.verification.conclude(tls, hearing, resumed)
+        policies = self.verification.policies
+        if isinstance(identity, Reject):
+            return self._refuse(transport, tls, identity, resumed)
+        if policies is not None and policies.waits:
+            # Policies were asked, or there would be no identity.
+            assert hearing is not None and hearing.peer is not None
+            waiting = decide_later(policies, hearing.peer, hearing.rulings, self.limit)
+            return waiting.addCallback(self._decided, transport, identity, resumed)
+        return self._accept(transport, tls, identity, resumed)
+
+    def _decided(self, verdict: Verdict, transport: TLSServer, identity: Identity, resumed: bool) -> Any:
+        tls = transport.tls
+        if tls is None:
+            return Reject(Reason.CLIENT_CLOSED, "while its policies were deciding")
+        if isinstance(verdict, Reject):
+            come_in = self.verification.refused(identity)
+            if come_in is None:
+                return self._refuse(transport, tls, verdict, resumed)
+            identity = come_in
+            hearing = transport.hearing
+            if hearing is not None and hearing.peer is not None:
+                hearing.peer.attributes = {}
+        return self._accept(transport, tls, identity, resumed)
+
+    def _accept(self, transport: TLSServer, tls: SSL.Connection, identity: Identity, resumed: bool) -> Any:
+        hearing = transport.hearing
+        peer = None if hearing is None else hearing.peer
+        if peer is not None and peer.connection.identity.status is identity.status:
+            info = peer.connection
+            if peer.attributes:
+                info = evolve(info, attributes=peer.attributes)
+            if identity.chain or identity.verified_chain:
+                info = evolve(info, identity=identity)
+        else:
+            info = self._info(transport, tls, identity, resumed)
+        protocol = self._build_protocol(info)
+        transport.info = info
+        self._ended()
+        seconds = monotonic() - transport.started
+        handshake_id = self._remember(transport, identity.status, "", "", seconds, info)
+        self.metrics.handshake_done(
+            seconds, info.tls_version or "", info.cipher or "", info.group, resumed, identity.status, handshake_id
+        )
+        return protocol
+
+    def _refuse(self, transport: TLSServer, tls: SSL.Connection, refusal: Reject, resumed: bool) -> Any:
+        """Give the refusal, or a protocol that tells the client of it where the listener wants that."""
+        validation = self._validation
+        probing = self.is_probe(str(transport.hostname)) and refusal.code == Reason.NO_CERTIFICATE
+        if not probing and (validation is None or validation.refuse_with is not RefuseWith.RESPONSE):
+            return refusal
+        info = self._info(transport, tls, _NOBODY, resumed)
+        protocol = self._build_protocol(info, refusal)
+        if probing:
+            # A load balancer's probes are no refusals, and would fill the record: they come every few seconds.
+            self._ended()
+            self.metrics.handshake_done(
+                monotonic() - transport.started, info.tls_version or "", info.cipher or "", info.group, resumed,
+                CertificateStatus.NONE,
+            )
+        else:
+            transport.owner.refused(transport, refusal.code, refusal.detail)
+        return protocol
+
+    def judge_again(self, transport: TLSServer) -> Verdict | Deferred[Verdict]:
+        """Decide whether the client of an open connection would still be let in.
+
+        :param transport: maybe one that was accepted under an earlier configuration.
+        """
+        info = transport.info
+        assert info is not None and transport.tls is not None
+        refusal = self.verification.still_good(transport.tls, info.identity)
+        policies = self._policies_again
+        if refusal is not None or policies is None:
+            return refusal or Accept()
+        if info.identity.verified is None and self.verification.refused(info.identity) is not None:
+            # It comes in whatever they say, and counts as what it counts as.
+            return Accept()
+        rulings: list[Ruling] = []
+        peer = self.verification.peer_of(info)
+        verdict = policies.check(peer, rulings)
+        if isinstance(verdict, Reject) or not policies.waits:
+            return verdict
+        return decide_later(policies, peer, rulings, self.limit)
+
+    def _info(self, transport: TLSServer, tls: SSL.Connection, identity: Identity, resumed: bool) -> ConnectionInfo:
+        return ConnectionInfo(
             self.model.name,
             identity,
             str(transport.hostname),
             int(transport.client[1]),
-            transport.owner.port_number,  # type: ignore[attr-defined]  # ListeningPort
+            transport.owner.port_number,  # type: ignore[attr-defined]  # PortProfile
             transport.server_name or canonical_server_name(tls),
-            self._uris_shown(transport) if self._server_uris is None else self._server_uris,
-            version,
-            cipher,
-            group,
+            self._uris_shown(tls) if self._server_uris is None else self._server_uris,
+            tls.get_protocol_version_name(),
+            tls.get_cipher_name(),
+            tls.get_group_name(),
             resumed,
         )
-        protocol = self._build_protocol(info)
-        self._ended()
-        self.metrics.handshake_done(
-            monotonic() - transport.started, version, cipher or "", group, resumed, identity.status
-        )
-        return protocol
 
-    def failed(self, transport: TLSServer, reason: Reason, begun: bool) -> None:
-        """A connection did not get to its protocol.
+    def _uris_shown(self, tls: SSL.Connection) -> tuple[str, ...]:
+        shown = tls.get_certificate()
+        if shown is None:
+            return ()
+        return certificate(crypto.dump_certificate(crypto.FILETYPE_ASN1, shown)).uris
+
+    # --- counting ---------------------------------------------------------------------------------
+
+    def failed(self, transport: TLSServer, reason: str, detail: str, begun: bool) -> str:
+        """Count and remember a connection that did not get to its protocol; gives the handshake's id.
 
         :param begun: whether :meth:`may_begin` had let it.
         """
@@ -121,10 +277,56 @@ class TLSListener:
             self._ended()
         else:
             self.metrics.connections_total += 1
+        seconds = monotonic() - transport.started
+        hearing = transport.hearing
+        status = CertificateStatus.NONE
+        if hearing is not None and hearing.certificate is not None:
+            # Whom policies accept has still to show that the certificate's key is its own: anybody can send another's.
+            judged = isinstance(hearing.verdict, Reject) or (hearing.proved and hearing.verdict is not None)
+            good = judged and not hearing.errors
+            status = CertificateStatus.VERIFIED if good else CertificateStatus.UNVERIFIED
+        handshake_id = self._remember(transport, status, reason, detail, seconds, None)
         if reason in LIMITS:
             self.metrics.refuse(reason)
         else:
-            self.metrics.handshake_failed(reason, monotonic() - transport.started)
+            self.metrics.handshake_failed(reason, seconds, handshake_id)
+        return handshake_id
+
+    def _remember(
+        self,
+        transport: TLSServer,
+        status: CertificateStatus,
+        reason: str,
+        detail: str,
+        seconds: float,
+        info: ConnectionInfo | None,
+    ) -> str:
+        hearing, tls = transport.hearing, transport.tls
+        version = cipher = group = None
+        resumed = False
+        if info is not None:
+            version, cipher, group, resumed = info.tls_version, info.cipher, info.group, info.resumed
+        elif tls is not None and tls.get_cipher_name() is not None:
+            version, cipher, group = tls.get_protocol_version_name(), tls.get_cipher_name(), tls.get_group_name()
+            resumed = openssl.was_resumed(tls)
+        return self._record.add(
+            self.model.name, str(transport.hostname), int(transport.client[1]),
+            transport.server_name if info is None else info.server_name, version, cipher, group, resumed, status,
+            None if hearing is None else hearing.certificate, reason, detail,
+            () if hearing is None else hearing.rulings, seconds,
+        )
+
+    def turned_away(self, client: tuple[Any, ...], reason: Reason) -> None:
+        """Count and remember a connection that the port did not take.
+
+        :param client: its address and port.
+        """
+        self.metrics.connections_total += 1
+        self.metrics.refuse(reason)
+        self._record.add(
+            self.model.name, str(client[0]), int(client[1]), None, None, None, None, False, CertificateStatus.NONE,
+            None, reason, "", (), 0.0,
+        )
 
     def gone(self) -> None:
         """A connection that :meth:`may_begin` had let begin has ended."""
@@ -134,61 +336,15 @@ class TLSListener:
         self.handshakes -= 1
         self.metrics.handshakes_in_progress -= 1
 
-    def _identify(self, transport: TLSServer, resumed: bool) -> Identity | Reason:
-        validation = self._validation
-        if validation is None:
-            return _NOBODY
-        tls = transport.tls
-        assert tls is not None
-        digest = openssl.peer_digest(tls)
-        if digest is None:
-            return Reason.NO_CERTIFICATE if validation.demands_certificate else _NOBODY
-        leaf = self._known.get(digest) or self._get_to_know(tls, digest)
-        result = openssl.verify_result(tls)
-        reason = reason_for_verify_result(result) if result else None
-        if reason is None and resumed:
-            reason = _out_of_date(leaf)
-        chain = self._chain(transport) if self._needs_chain else ()
-        if reason is None:
-            return Identity(CertificateStatus.VERIFIED, leaf, chain)
-        if validation.mode is ValidationMode.ALLOW_INSECURE_FALLBACK:
-            return Identity(CertificateStatus.UNVERIFIED, leaf, chain)
-        return reason
 
-    def _get_to_know(self, tls: SSL.Connection, digest: bytes) -> Certificate:
-        """Take the client's certificate out of OpenSSL, and remember it if it is of common size."""
-        peer = tls.get_peer_certificate()
-        assert peer is not None
-        leaf = certificate(crypto.dump_certificate(crypto.FILETYPE_ASN1, peer))
-        if len(leaf.der) <= MAX_CACHED_BYTES:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[digest] = leaf
-        return leaf
-
-    def _chain(self, transport: TLSServer) -> tuple[Certificate, ...]:
-        assert transport.tls is not None
-        sent = transport.tls.get_peer_cert_chain() or []
-        ders = [crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in sent]
-        leaf = transport.tls.get_peer_certificate()
-        if leaf is not None and ders and ders[0] == crypto.dump_certificate(crypto.FILETYPE_ASN1, leaf):
-            del ders[0]
-        return tuple(certificate(der) for der in ders)
-
-    def _uris_shown(self, transport: TLSServer) -> tuple[str, ...]:
-        assert transport.tls is not None and self.model.tls is not None
-        shown = transport.tls.get_certificate()
-        if shown is None:
-            return ()
-        return certificate(crypto.dump_certificate(crypto.FILETYPE_ASN1, shown)).uris
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
-def _out_of_date(leaf: Certificate) -> Reason | None:
-    now = datetime.now(UTC)
-    if leaf.not_after is None or leaf.not_before is None:
-        return Reason.CERTIFICATE_INVALID
-    if now > leaf.not_after:
-        return Reason.CERTIFICATE_EXPIRED
-    if now < leaf.not_before:
-        return Reason.CERTIFICATE_NOT_YET_VALID
-    return None
+def from_sources(health_check: HealthCheck, address: str) -> bool:
+    """Whether a health check's answer is for clients at an address, as text."""
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return any(ip in network for network in health_check.sources)

@@ -8,9 +8,12 @@ a release without one of them fails at the start and not at a handshake.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final
 
-from OpenSSL import SSL, _util
+from OpenSSL import SSL, _util, crypto
+from twisted.logger import Logger
 
 __all__ = [
     "NO_AUTO_CHAIN",
@@ -20,20 +23,29 @@ __all__ = [
     "WRITE_MODES",
     "WANT",
     "Closed",
+    "Asked",
     "accept",
-    "accept_any_certificate",
+    "ask_about_certificates",
+    "client_certificate",
+    "client_digest",
+    "client_store",
+    "depth",
     "do_handshake",
+    "error",
     "openssl_version",
     "peer_digest",
     "read",
     "set_groups",
+    "set_error",
     "set_signature_algorithms",
+    "verified_chain",
     "verify_error_text",
     "verify_result",
     "was_resumed",
     "write",
 ]
 
+_log = Logger("edgegw.tls")
 _lib: Any = _util.lib
 _ffi: Any = _util.ffi
 
@@ -56,6 +68,16 @@ _missing = [
         "SSL_CTX_set1_curves_list",
         "SSL_CTX_set1_sigalgs_list",
         "X509_verify_cert_error_string",
+        "X509_STORE_CTX_get0_cert",
+        "X509_STORE_CTX_get1_chain",
+        "X509_STORE_CTX_get_error",
+        "X509_STORE_CTX_get_error_depth",
+        "X509_STORE_CTX_set_error",
+        "X509_up_ref",
+        "X509_STORE_set_purpose",
+        "sk_X509_free",
+        "sk_X509_num",
+        "sk_X509_value",
         "ERR_clear_error",
     )
     if not hasattr(_lib, name)
@@ -185,15 +207,30 @@ def write(connection: SSL.Connection, data: bytes | memoryview) -> int:
         done = _ssl_write(ssl, start + sent, size - sent)
 
 
-def do_handshake(connection: SSL.Connection) -> _Want | None:
+#: Asked during a handshake for every certificate of the client's chain, the anchor first, and once for every error:
+#: whether OpenSSL found no fault, and the verification's context.  Gives whether the handshake is to go on.
+Asked = Callable[[bool, Any], bool]
+_asked: Asked | None = None
+
+
+def do_handshake(connection: SSL.Connection, asked: Asked | None = None) -> _Want | None:
     """Take a step of the handshake: ``None`` when it is done, :data:`WANT` or :data:`WANT_WRITE` to go on later.
 
     What pyOpenSSL's method of that name does, without an exception for each time that it has to wait.
 
+    :param asked: asked about the client's chain where the context is one of :func:`ask_about_certificates`; without
+        it such a handshake fails.
     :raises SSL.Error: it failed; or whatever a callback raised.
     """
+    global _asked
     ssl = connection._ssl
-    done = _ssl_do_handshake(ssl)
+    # OpenSSL asks from inside this call, on this thread: no other connection can be meant.  Who is asked may do
+    # another handshake meanwhile.
+    before, _asked = _asked, asked
+    try:
+        done = _ssl_do_handshake(ssl)
+    finally:
+        _asked = before
     if done == 1:
         return None
     error = _ssl_get_error(ssl, done)
@@ -218,9 +255,13 @@ def peer_digest(connection: SSL.Connection) -> bytes | None:
     certificate = _lib.SSL_get_peer_certificate(connection._ssl)
     if certificate == _ffi.NULL:
         return None
-    done = _lib.X509_digest(certificate, _SHA256, _digest, _digest_size)
+    digest = _digest_of(certificate)
     _lib.X509_free(certificate)
-    if done != 1:
+    return digest
+
+
+def _digest_of(certificate: Any) -> bytes:
+    if _lib.X509_digest(certificate, _SHA256, _digest, _digest_size) != 1:
         raise SSL.Error([("", "", "no digest of the client's certificate")])
     return _view(_digest, 32)[:]  # type: ignore[no-any-return]  # cffi
 
@@ -238,21 +279,101 @@ def verify_error_text(result: int) -> str:
     return str(_ffi.string(_lib.X509_verify_cert_error_string(result)).decode("ascii", "replace"))
 
 
+# --- the verification of a client's chain ---------------------------------------------------
+
+
 @_ffi.callback("int (*)(int, X509_STORE_CTX *)")  # type: ignore[untyped-decorator]  # cffi
-def _accept_any(ok: int, store_ctx: object) -> int:
-    # What the verification has put into the thread's error queue stays there when nothing fails, and would be
-    # blamed on whatever connection is next (OpenSSL before 4 decides by it in SSL_get_error).
-    _clear_error()
-    return 1
+def _ask(ok: int, store: Any) -> int:
+    try:
+        if _asked is not None and _asked(ok == 1, store):
+            if ok != 1:
+                # What the verification has put into the thread's error queue stays there when nothing fails, and
+                # would be blamed on whatever connection is next (OpenSSL before 4 decides by it in SSL_get_error).
+                _clear_error()
+            return 1
+    except BaseException:
+        _log.failure("judging a client's certificate")
+        _set_error(store, V_ERR_UNSPECIFIED)
+    if _error_of(store) == 0:
+        _set_error(store, V_ERR_UNSPECIFIED)
+    return 0
 
 
-def accept_any_certificate(context: SSL.Context) -> None:
-    """Ask clients for a certificate and let the handshake go on whatever they send.
+def ask_about_certificates(context: SSL.Context, required: bool) -> None:
+    """Ask clients for a certificate, and :func:`do_handshake`'s ``asked`` about what they send.
 
-    Unlike a callback of pyOpenSSL's that returns true, this leaves the error where
-    :func:`verify_result` and the session find it.
+    Unlike a callback of pyOpenSSL's, which erases or replaces the error, this leaves it where
+    :func:`verify_result`, the session and the alert are taken from.
+
+    :param required: whether a client that sends none is refused.
     """
-    _lib.SSL_CTX_set_verify(context._context, SSL.VERIFY_PEER, _accept_any)
+    mode = SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if required else 0)
+    _lib.SSL_CTX_set_verify(context._context, mode, _ask)
+
+
+_error_of = _lib.X509_STORE_CTX_get_error
+_set_error = _lib.X509_STORE_CTX_set_error
+
+#: ``X509_V_ERR_UNSPECIFIED``: the alert is ``internal_error``.
+V_ERR_UNSPECIFIED: Final = 1
+
+
+def depth(store: Any) -> int:
+    """Give how far the certificate that is asked about is from the client's own, which is 0."""
+    return int(_lib.X509_STORE_CTX_get_error_depth(store))
+
+
+def error(store: Any) -> int:
+    """Give the ``X509_V_ERR_…`` that is asked about."""
+    return int(_error_of(store))
+
+
+def set_error(store: Any, code: int) -> None:
+    """Put another ``X509_V_ERR_…`` in its place: the alert to the client follows from it; 0 forgives."""
+    _set_error(store, code)
+
+
+def client_digest(store: Any) -> bytes:
+    """Give the SHA-256 of the client's own certificate, 32 bytes."""
+    return _digest_of(_lib.X509_STORE_CTX_get0_cert(store))
+
+
+def client_certificate(store: Any) -> bytes:
+    """Give the client's own certificate, DER."""
+    return _der(_lib.X509_STORE_CTX_get0_cert(store))
+
+
+def verified_chain(store: Any) -> list[bytes]:
+    """Give the chain as far as it was built, DER, the client's own certificate first."""
+    chain = _lib.X509_STORE_CTX_get1_chain(store)
+    if chain == _ffi.NULL:
+        return []
+    ders = []
+    for at in range(_lib.sk_X509_num(chain)):
+        certificate = _lib.sk_X509_value(chain, at)
+        ders.append(_der(certificate))
+        _lib.X509_free(certificate)
+    _lib.sk_X509_free(chain)
+    return ders
+
+
+def client_store(anchors: Iterable[crypto.X509], now: datetime) -> crypto.X509Store:
+    """Make a store that trusts certificates as issuers of clients, intermediates as well as roots."""
+    store = crypto.X509Store()
+    for anchor in anchors:
+        store.add_cert(anchor)
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    store.set_time(now)
+    if _lib.X509_STORE_set_purpose(store._store, _lib.X509_PURPOSE_SSL_CLIENT) != 1:
+        raise crypto.Error([("", "", "no purpose for a store")])
+    return store
+
+
+def _der(certificate: Any) -> bytes:
+    _lib.X509_up_ref(certificate)
+    # It takes the reference over and gives it back when it is collected.
+    owned = crypto.X509._from_raw_x509_ptr(certificate)
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, owned)
 
 
 def set_groups(context: SSL.Context, groups: tuple[str, ...]) -> None:

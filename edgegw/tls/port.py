@@ -20,7 +20,7 @@ from edgegw.tcp import Server
 from edgegw.tls.profile import PortProfile
 from edgegw.tls.transport import TLSServer
 
-__all__ = ["ListeningPort", "PortKey", "listen"]
+__all__ = ["ListeningPort", "PortKey", "key_text", "listen", "port_text"]
 
 #: ``(address, port)``: the address as configured, ``None`` for all; a Unix socket is ``("unix:…", 0)``.
 PortKey = tuple[str | None, int]
@@ -92,9 +92,7 @@ class _Accepting:
         client = _client(address)
         reason = profile.admit(client[0])
         if reason is not None:
-            metrics = profile.first.metrics
-            metrics.connections_total += 1
-            metrics.refuse(reason)
+            profile.first.turned_away(client, reason)
             sock.close()
             return
         sock.setblocking(False)
@@ -210,3 +208,23 @@ def _remove_stale_socket(path: str) -> None:
             os.unlink(path)
         except OSError:
             return
+
+
+def key_text(key: PortKey) -> str:
+    """Write what a port was asked to be, for messages."""
+    address, port = key
+    if address is None:
+        return f"port {port} of all addresses"
+    return address if address.startswith("unix:") else f"{address} port {port}"
+
+
+def port_text(port: Any) -> str:
+    """Write where a port really is, for messages.
+
+    :param port: provides ``IListeningPort``.
+    """
+    host = port.getHost()
+    name = getattr(host, "name", None)
+    if name is not None:
+        return f"unix:{name.decode(errors='replace') if isinstance(name, bytes) else name}"
+    return f"{host.host} port {host.port}"

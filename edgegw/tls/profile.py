@@ -18,7 +18,8 @@ from edgegw.names import covers
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.tcp import Server
 from edgegw.tls.listener import LIMITS, TLSListener
-from edgegw.tls.transport import HELLO, Judge, TLSServer
+from edgegw.tls.owner import Judge, Router
+from edgegw.tls.transport import HELLO, TLSServer
 from edgegw.tls.turns import HandshakeTurns
 from edgegw.verdict import Reason
 
@@ -46,6 +47,11 @@ class PlainListener:
         self.metrics = metrics
         self.build_protocol = build_protocol
 
+    def turned_away(self, client: tuple[Any, ...], reason: Reason) -> None:
+        """Count a connection that the port did not take."""
+        self.metrics.connections_total += 1
+        self.metrics.refuse(reason)
+
 
 class Held:
     """The connections of a port, counted over all generations of the configuration.
@@ -66,9 +72,9 @@ class PortProfile:
     """The listeners of one port, all of one kind and with distinct host names.
 
     :param connection_gone: called whenever a connection has ended.
-    :ivar transports: the open connections, those still in their handshake included.
+    :ivar transports: the open connections, those still in their handshake and those passed through included.
     :ivar held: the port's connections, of all its generations.
-    :ivar only: see :class:`edgegw.tls.transport.TLSOwner`.
+    :ivar only: see :class:`edgegw.tls.owner.TLSOwner`, as for ``router``.
     """
 
     def __init__(
@@ -77,8 +83,10 @@ class PortProfile:
         deadlines: Deadlines,
         turns: HandshakeTurns,
         connection_gone: Callable[[], None],
+        router: Router | None = None,
     ) -> None:
         self.listeners = listeners
+        self.router = router
         self.deadlines = deadlines
         self.turns = turns
         self.first = listeners[0]
@@ -101,7 +109,7 @@ class PortProfile:
         # The wildcard with the most labels wins (Gateway API, Listener.hostname).
         self._wildcards.sort(key=lambda entry: -entry[0].count("."))
         self.only: tuple[SSL.Context, Judge] | None = None
-        if isinstance(self.first, TLSListener) and len(listeners) == 1:
+        if isinstance(self.first, TLSListener) and len(listeners) == 1 and router is None:
             table = self.first.certificates
             if self.first.model.hostname is None and not table.varies:
                 self.only = (table.default, self.first)
@@ -157,27 +165,32 @@ class PortProfile:
         else:
             del held.peers[peer]
 
-    def refused(self, transport: TLSServer, reason: Reason, detail: str) -> None:
-        """Count and log a connection that did not get to its protocol."""
+    def refused(self, transport: TLSServer, reason: str, detail: str) -> None:
+        """Count, remember and log a connection that did not get to its protocol."""
         judge: Any = transport.judge or self.first
-        judge.failed(transport, reason, transport.state != HELLO)
+        handshake_id = judge.failed(transport, reason, detail, transport.state != HELLO)
         log = _log.debug if reason in _QUIET else _log.info
         log(
-            "refused {peer} on {listener}: {reason} (sni {sni}) {detail}",
+            "refused {peer} on {listener}: {reason} (sni {sni}, handshake {handshake}) {detail}",
             peer=transport.hostname,
             listener=judge.model.name,
-            reason=reason.value,
+            reason=str(reason),
             sni=transport.server_name,
+            handshake=handshake_id,
             detail=detail,
         )
 
     def lost(self, transport: Server) -> None:
         """Count a connection out."""
-        self.transports.discard(transport)
-        self.dismiss(str(transport.hostname))
         if isinstance(transport, TLSServer):
             if transport.state != HELLO and transport.judge is not None:
                 transport.judge.gone()
         else:
             self.first.metrics.connections -= 1
+        self.gone(transport)
+
+    def gone(self, transport: Server) -> None:
+        """Forget a connection of the port that has ended."""
+        self.transports.discard(transport)
+        self.dismiss(str(transport.hostname))
         self._connection_gone()

@@ -4,39 +4,46 @@ It is Twisted's accepted connection with reading, writing and closing replaced, 
 buffers, half-close and addresses work as everywhere; any protocol runs on it.  The protocol is
 made when the handshake is done: clients that never finish one cost no more than the handshake.
 
-A connection goes through ``HELLO`` (the ClientHello is looked at, where names matter), ``HANDSHAKE``
-and ``OPEN``.  After a refusal it lingers (see :class:`edgegw.tcp.Server`), so that the alert arrives.
+A connection goes through ``HELLO`` (the ClientHello is looked at, where names matter, and the port's router asked,
+where there is one: it may take the connection past TLS, on another transport), ``HANDSHAKE``,
+``JUDGING`` where policies wait for something, and ``OPEN``.  After a refusal it lingers (see
+:class:`edgegw.tcp.Server`), so that the alert arrives.
 """
 from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
 from errno import EAGAIN, EWOULDBLOCK
 from math import inf
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from OpenSSL import SSL, crypto
 from twisted.internet import main
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionLost
-from twisted.internet.interfaces import INegotiated, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, INegotiated, ISSLTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from edgegw.deadlines import Deadlines
+from edgegw.identity import ConnectionInfo
 from edgegw.tcp import Server, Why
 from edgegw.tls import openssl
 from edgegw.tls.context import canonical_server_name
 from edgegw.tls.failure import reason_for_error
-from edgegw.verdict import Reason
-from edgegw.wire.client_hello import BadClientHello, NotTLS, parse_client_hello
+from edgegw.tls.owner import Judge, Router, TLSOwner
+from edgegw.tls.verification import Hearing
+from edgegw.verdict import Reason, Reject
+from edgegw.wire.client_hello import BadClientHello, ClientHello, NotTLS, parse_client_hello
 
 __all__ = ["Judge", "TLSOwner", "TLSServer"]
 
 HELLO: Final = 0
 HANDSHAKE: Final = 1
-OPEN: Final = 2
+JUDGING: Final = 2
+OPEN: Final = 3
 
 #: Seconds between two looks at an incomplete ClientHello where the kernel cannot wait for more of it.
 LOOK_AGAIN: Final = 0.05
@@ -48,46 +55,12 @@ MAX_CLIENT_HELLO: Final = 16_384
 # Alert records as they stand on the wire before any key is agreed (RFC 8446 §6).
 ALERT_HANDSHAKE_FAILURE: Final = bytes.fromhex("15030300020228")
 ALERT_DECODE_ERROR: Final = bytes.fromhex("15030300020232")
+ALERT_INTERNAL_ERROR: Final = bytes.fromhex("15030300020250")
 ALERT_UNRECOGNIZED_NAME: Final = bytes.fromhex("15030300020270")
 
 _log = Logger("edgegw.tls")
 _DONE = main.CONNECTION_DONE
 _LOST = main.CONNECTION_LOST
-
-
-class Judge(Protocol):
-    """Decides, for one listener, about the connections whose names lead to it."""
-
-    def may_begin(self, transport: TLSServer) -> Reason | None:
-        """Called before OpenSSL sees a byte; a reason refuses the connection."""
-
-    def judge(self, transport: TLSServer) -> Any:
-        """Called when OpenSSL's handshake is done: the protocol to run, or a ``Reason`` to refuse."""
-
-    def gone(self) -> None:
-        """Called when a connection has ended that :meth:`may_begin` let begin."""
-
-
-class TLSOwner(Protocol):
-    """Who accepted a TLS connection.
-
-    :ivar only: the context and judge for every connection, where the name makes no difference.
-    """
-
-    deadlines: Deadlines
-    only: tuple[SSL.Context, Judge] | None
-
-    def take_turn(self, transport: TLSServer) -> bool:
-        """Whether the handshake may take a step in this turn; otherwise it is called again in a later one."""
-
-    def choose(self, server_name: str | None) -> tuple[SSL.Context | None, Judge]:
-        """Give the context and the judge for a name; no context where the name is refused."""
-
-    def refused(self, transport: TLSServer, reason: Reason, detail: str) -> None:
-        """The connection did not get to its protocol; called once."""
-
-    def lost(self, transport: Server) -> None:
-        """The connection is gone; called once."""
 
 
 @implementer(ISSLTransport, INegotiated)
@@ -96,7 +69,11 @@ class TLSServer(Server):
 
     :ivar judge: the listener that the client's name led to; ``None`` before that is known.
     :ivar server_name: SNI in canonical form, once it has been read.
-    :ivar state: ``HELLO``, ``HANDSHAKE`` or ``OPEN``.
+    :ivar state: ``HELLO``, ``HANDSHAKE``, ``JUDGING`` or ``OPEN``.
+    :ivar hearing: what is asked about the client's certificate, where anything is.
+    :ivar info: what is known of the connection once it is open.
+    :ivar routed: whether the port's router has chosen the judge, whatever the listeners' host names say.
+    :ivar when_open: called with it once its protocol has begun.
     """
 
     owner: TLSOwner
@@ -104,6 +81,12 @@ class TLSServer(Server):
     judge: Judge | None = None
     server_name: str | None = None
     state = HELLO
+    hearing: Hearing | None = None
+    info: ConnectionInfo | None = None
+    routed = False
+    when_open: tuple[Callable[[TLSServer], None], ...] = ()
+    _decision: Deferred[Any] | None = None
+    _later: IDelayedCall | None = None
     _refused = False
     _paused = False
     _own_end_closed = False
@@ -124,6 +107,8 @@ class TLSServer(Server):
             if data is not openssl.WANT:
                 self.protocol.dataReceived(data)
             return None
+        if self._decision is not None:
+            return self._look_whether_it_left()
         if not self.owner.take_turn(self):
             return None
         return self._look_at_hello() if self.state == HELLO else self._handshake()
@@ -158,8 +143,26 @@ class TLSServer(Server):
                 return self._wait_for_more(len(peeked))
             self._set_low_water_mark(1)
             self.server_name = hello.server_name
+            router = self.owner.router
+            if router is not None:
+                return self._ask(router, hello, len(peeked))
             choice = self.owner.choose(hello.server_name)
-        context, self.judge = choice
+        return self.begin(*choice)
+
+    def _ask(self, router: Router, hello: ClientHello, seen: int) -> Why:
+        """Have the port's router decide; the time for the handshake goes on."""
+        way = router.route(hello, str(self.hostname))
+        if not isinstance(way, Deferred):
+            return router.follow(self, way)
+        self._wait_for(way, lambda way: router.follow(self, way))
+        return None if self._decision is None else self._wait_for_more(seen)
+
+    def begin(self, context: SSL.Context | None, judge: Judge) -> Why:
+        """Begin with TLS, as a listener decides.
+
+        :param context: ``None`` refuses the name.
+        """
+        self.judge = judge
         if context is None:
             return self.refuse(Reason.UNRECOGNIZED_NAME, str(self.server_name), ALERT_UNRECOGNIZED_NAME)
         reason = self.judge.may_begin(self)
@@ -167,7 +170,7 @@ class TLSServer(Server):
             alert = ALERT_HANDSHAKE_FAILURE if reason is Reason.NO_TRUST_ANCHOR else b""
             return self.refuse(reason, "", alert)
         self.state = HANDSHAKE
-        self.tls = openssl.accept(context, self.socket)
+        self.hearing = self.judge.begin(self, context)
         return self._handshake()
 
     def _wait_for_more(self, seen: int) -> Why:
@@ -181,12 +184,18 @@ class TLSServer(Server):
         if poll.poll(0):
             return self._gone()
         self.stopReading()
-        self.reactor.callLater(LOOK_AGAIN, self._look_again)
+        self._later = self.reactor.callLater(LOOK_AGAIN, self._look_again)
         return None
 
     def _look_again(self) -> None:
+        self._later = None
         if self.connected and self.state == HELLO and not self._refused:
             self.startReading()
+
+    def _look_no_more(self) -> None:
+        later, self._later = self._later, None
+        if later is not None:
+            later.cancel()
 
     def _set_low_water_mark(self, size: int) -> None:
         if size != self._low_water_mark:
@@ -194,19 +203,30 @@ class TLSServer(Server):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def _gone(self) -> Why:
-        self._refuse(Reason.CLIENT_CLOSED, "before a ClientHello")
+        detail = "before a ClientHello" if self._decision is None else "while the router was deciding"
+        self._refuse(Reason.CLIENT_CLOSED, detail)
         return _LOST
 
+    def give_away(self) -> socket.socket:
+        """Give the socket to another transport, before anything was read from it; this one is at its end."""
+        self._set_low_water_mark(1)
+        self._look_no_more()
+        self.owner.deadlines.forget(self)
+        self.stopReading()
+        self.connected, self.disconnected, self._refused = 0, 1, True
+        return self.socket  # type: ignore[no-any-return]  # Twisted's
+
     def _handshake(self) -> Why:
-        tls, judge = self.tls, self.judge
+        tls, judge, hearing = self.tls, self.judge, self.hearing
         assert tls is not None and judge is not None
         try:
-            wanted = openssl.do_handshake(tls)
+            wanted = openssl.do_handshake(tls, None if hearing is None else hearing.asked)
         except Exception as error:
             # Not SSL.Error alone: what a callback raises comes out here too, and refuses.
-            reason, detail = reason_for_error(error, openssl.verify_result(tls))
+            refusal = None if hearing is None else hearing.refusal
+            refused = reason_for_error(error, openssl.verify_result(tls), refusal)
             self.server_name = self.server_name or canonical_server_name(tls)
-            return self.refuse(reason, detail)
+            return self.refuse(refused.code, refused.detail)
         if wanted is not None:
             if wanted is openssl.WANT_WRITE:
                 self.startWriting()
@@ -215,13 +235,66 @@ class TLSServer(Server):
             verdict = judge.judge(self)
         except Exception:
             _log.failure("judging {transport!r}", transport=self)
-            verdict = Reason.INTERNAL_ERROR
-        if isinstance(verdict, Reason):
-            return self.refuse(verdict, "after the handshake")
+            verdict = Reject(Reason.INTERNAL_ERROR, "the gateway failed to judge it")
+        if isinstance(verdict, Deferred):
+            # Policies have time limits of their own.
+            self.state = JUDGING
+            self.deadline = inf
+            self._wait_for(verdict, self._go_on_with)
+            return None
+        return self._go_on_with(verdict)
+
+    def _wait_for(self, decision: Deferred[Any], go_on: Callable[[Any], Why]) -> None:
+        """Let policies or a router decide."""
+        self._decision = decision
+        decision.addErrback(self._decision_failed)
+        decision.addCallback(self._decided, go_on)
+
+    def _look_whether_it_left(self) -> Why:
+        """Read nothing while something is decided, but notice an end."""
+        try:
+            peeked = self.socket.recv(MAX_CLIENT_HELLO + 1 if self.state == HELLO else 1, socket.MSG_PEEK)
+        except OSError as error:
+            return None if error.errno in (EAGAIN, EWOULDBLOCK) else _LOST
+        if self.state == HELLO and peeked:
+            return self._wait_for_more(len(peeked))
+        if not peeked:
+            return _LOST
+        self.stopReading()
+        return None
+
+    def _decision_failed(self, failure: Failure) -> Reject:
+        if not failure.check(CancelledError):
+            _log.failure("policies deciding about {transport!r}", failure, transport=self)
+        return Reject(Reason.INTERNAL_ERROR, "the gateway failed to judge it")
+
+    def _decided(self, verdict: Any, go_on: Callable[[Any], Why]) -> None:
+        self._decision = None
+        if not self.connected or self._refused or self._aborting:
+            return  # it is at its end, which has cancelled the decision or will
+        self._look_no_more()
+        self._set_low_water_mark(1)
+        self.startReading()
+        try:
+            why = go_on(verdict)
+        except Exception:
+            _log.failure("beginning with {transport!r}", transport=self)
+            why = _LOST
+        if why is not None:
+            self.connectionLost(Failure(why))
+
+    def _go_on_with(self, verdict: Any) -> Why:
+        """Begin with the protocol that was decided for, or refuse."""
+        self.state = HANDSHAKE
+        if isinstance(verdict, Reject):
+            return self.refuse(verdict.code, verdict.detail)
         self.state = OPEN
         self.deadline = inf
+        self.hearing = None
         self.protocol = verdict
         verdict.makeConnection(self)
+        for call in self.when_open:
+            call(self)
         # The first request often comes with the client's last flight.
         return None if self._paused or self.disconnecting or not self.connected else self.doRead()
 
@@ -237,7 +310,7 @@ class TLSServer(Server):
 
     # --- refusing ---------------------------------------------------------------------------
 
-    def refuse(self, reason: Reason, detail: str, alert: bytes = b"") -> Why:
+    def refuse(self, reason: str, detail: str, alert: bytes = b"") -> Why:
         """End the connection before it was open; an alert that OpenSSL wrote is already on its way.
 
         :param alert: an alert record to send in the clear, before OpenSSL had a part in it.
@@ -253,7 +326,7 @@ class TLSServer(Server):
         self._set_low_water_mark(1)
         return self._begin_linger()
 
-    def _refuse(self, reason: Reason, detail: str) -> None:
+    def _refuse(self, reason: str, detail: str) -> None:
         if self.state != OPEN and not self._refused:
             self._refused = True
             self.owner.refused(self, reason, detail)
@@ -321,9 +394,14 @@ class TLSServer(Server):
             self._refuse(Reason.DRAINING, "the gateway cut it")
         else:
             self._refuse(Reason.CLIENT_CLOSED, "during the handshake")
+        self._look_no_more()
+        decision, self._decision = self._decision, None
+        if decision is not None:
+            decision.cancel()
         if self._peer_end_closed and not reason.check(ConnectionAborted):
             self._close_notify()
         self.tls = None
+        self.hearing = None
         super().connectionLost(reason)
 
     # --- what TLS knows ---------------------------------------------------------------------

@@ -19,7 +19,7 @@ from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.tcp import connect_tcp
 from edgegw.upstream.connection import UpstreamConnection
 
-__all__ = ["Connecting", "EndpointPool", "UpstreamPool"]
+__all__ = ["Connecting", "EndpointPool", "UpstreamPool", "failure_word"]
 
 
 class EndpointPool:
@@ -128,7 +128,7 @@ class Connecting(protocol.ClientFactory):
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
         """Called by Twisted when it cannot be opened."""
         failed, self._failed, self._connected = self._failed, None, None
-        word = _failure_word(reason)
+        word = failure_word(reason)
         self._pool.metrics.connect_failures[word] += 1
         if failed is not None:
             failed(word, reason.getErrorMessage())
@@ -138,7 +138,8 @@ class Connecting(protocol.ClientFactory):
         self._connected = self._failed = None
 
 
-def _failure_word(reason: Failure) -> str:
+def failure_word(reason: Failure) -> str:
+    """Give the word of :data:`edgegw.observe.counters.CONNECT_FAILURES` for why a connection cannot be opened."""
     if reason.check(error.ConnectionRefusedError):
         return "refused"
     if reason.check(error.TimeoutError, error.TCPTimedOutError):

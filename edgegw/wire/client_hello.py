@@ -18,6 +18,7 @@ _MAX_RECORD = 16_384
 _MAX_RECORDS = 64
 _SERVER_NAME = 0
 _ALPN = 16
+_SUPPORTED_VERSIONS = 43
 _HOST_NAME = 0
 
 
@@ -36,11 +37,14 @@ class ClientHello:
     :ivar server_name: SNI (RFC 6066 §3) in canonical form; ``None`` without one.
     :ivar alpn: the protocols that it offers (RFC 7301), its preference first.
     :ivar size: bytes of the handshake message.
+    :ivar versions: the versions of TLS that it speaks, as numbers (0x0304 is 1.3), its preference first, GREASE
+        (RFC 8701) among them; its highest alone where it gives no list.
     """
 
     server_name: str | None
     alpn: tuple[bytes, ...]
     size: int
+    versions: tuple[int, ...] = ()
 
 
 def parse_client_hello(data: bytes, limit: int) -> ClientHello | None:
@@ -96,6 +100,7 @@ def _parse_message(message: bytes) -> ClientHello:
     at += 1 + message[at]  # legacy_compression_methods
     server_name: str | None = None
     alpn: tuple[bytes, ...] = ()
+    versions: tuple[int, ...] = (message[4] << 8 | message[5],)
     if at < len(message):
         end = at + 2 + (message[at] << 8 | message[at + 1])
         at += 2
@@ -117,9 +122,11 @@ def _parse_message(message: bytes) -> ClientHello:
                 server_name = _server_name(body)
             elif kind == _ALPN:
                 alpn = _protocols(body)
+            elif kind == _SUPPORTED_VERSIONS:
+                versions = _versions(body)
     elif at > len(message):
         raise BadClientHello("the message ends too early")
-    return ClientHello(server_name, alpn, len(message))
+    return ClientHello(server_name, alpn, len(message), versions)
 
 
 def _server_name(body: bytes) -> str | None:
@@ -147,3 +154,10 @@ def _protocols(body: bytes) -> tuple[bytes, ...]:
         found.append(name)
         at += 1 + size
     return tuple(found)
+
+
+def _versions(body: bytes) -> tuple[int, ...]:
+    # RFC 8446 §4.2.1
+    if len(body) < 3 or body[0] != len(body) - 1 or body[0] % 2:
+        raise BadClientHello("the list of versions has a wrong length")
+    return tuple(body[at] << 8 | body[at + 1] for at in range(1, len(body), 2))

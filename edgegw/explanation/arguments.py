@@ -1,0 +1,111 @@
+"""The command line of ``edgegw explain``."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from OpenSSL import SSL
+
+from edgegw.config.addresses import parse_hostname, parse_ip_address
+from edgegw.config.scalars import Unparsable
+from edgegw.observe.handshake_entry import visible
+from edgegw.tap import DEFAULT_CONFIG, config_path
+
+__all__ = ["parse_arguments"]
+
+_VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments behind ``edgegw explain``.
+
+    ``config`` is an absolute path, ``at`` a time in UTC, ``tls`` a version as OpenSSL numbers them, ``sni`` a canonical
+    name; what was not given is ``None``.
+
+    :raises SystemExit: argparse's, after ``--help`` and after arguments that it does not understand.
+    """
+    parser = argparse.ArgumentParser(
+        prog="edgegw explain",
+        description="Say whether a client certificate would come in, and why, by the very code that would decide.",
+        epilog="The status is 0 for a client that comes in, 3 for one that is refused, 1 for a faulty configuration. "
+               "Nothing is known here of what a running gateway has counted or fetched: rate_limit begins with full "
+               "buckets.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", help=f"default: {DEFAULT_CONFIG}")
+    parser.add_argument("-l", "--listener", metavar="NAME", help="needed where there are several HTTPS listeners")
+    client = parser.add_argument_group("the client")
+    client.add_argument("--cert", metavar="FILE",
+                        help="its certificate, PEM or DER, maybe with what it sends above it; - for standard input "
+                             "(default: a client without a certificate)")
+    client.add_argument("--chain", metavar="FILE", action="append", default=[],
+                        help="more certificates that it sends above its own; may be given again")
+    client.add_argument("--key", metavar="FILE", help="its private key; without it all the same is decided")
+    client.add_argument("--sni", metavar="NAME", type=_hostname,
+                        help="the name that it asks for (default: the listener's hostname, if that is a single name)")
+    client.add_argument("--address", metavar="IP", type=_address, default="192.0.2.1",
+                        help="where it comes from (default: %(default)s)")
+    client.add_argument("--tls", choices=tuple(_VERSIONS), help="the only version that it speaks (default: both)")
+    client.add_argument("--at", metavar="TIME", type=_time,
+                        help="judge as of a date or a time such as 2027-01-31T12:00Z; UTC unless it says otherwise "
+                             "(default: now)")
+    request = parser.add_argument_group("a request of the client, which a route's rule has to let through")
+    request.add_argument("--path", metavar="PATH", type=_line("path", "/"), help="such as /admin")
+    request.add_argument("--method", metavar="METHOD", type=_line("method"), help="default: GET")
+    request.add_argument("--host", metavar="NAME", type=_line("host"), help="default: the name of --sni")
+    parser.add_argument("--online", action="store_true",
+                        help="also ask the policies that wait, which may ask others over the network, and fetch lists")
+    parser.add_argument("--json", action="store_true", help="print all that is known as JSON")
+    options = parser.parse_args(arguments)
+    if options.cert is None and (options.chain or options.key):
+        parser.error("--chain and --key are for a client with a certificate: give --cert")
+    if options.path is None and (options.method or options.host):
+        parser.error("--method and --host are for a request: give --path")
+    options.config = config_path(options.config)
+    if options.config is None:
+        parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
+    options.tls = _VERSIONS.get(options.tls)
+    return options
+
+
+def _hostname(text: str) -> str:
+    try:
+        name = parse_hostname(text)
+    except Unparsable as error:
+        raise argparse.ArgumentTypeError(f"{visible(text)} {error}; {error.remedy}") from None
+    if name.startswith("*."):
+        raise argparse.ArgumentTypeError("a client asks for a single name, without a wildcard")
+    return name
+
+
+def _address(text: str) -> str:
+    try:
+        return parse_ip_address(text)
+    except Unparsable as error:
+        raise argparse.ArgumentTypeError(f"{visible(text)} {error}; {error.remedy}") from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{visible(text)} is no time; write 2027-01-31, 2027-01-31T12:00 or 2027-01-31T12:00+01:00"
+        ) from None
+
+
+def _line(what: str, begin: str = "") -> Any:
+    """Give a judge of a part of a request line."""
+
+    def judge(text: str) -> str:
+        if not text or not all("!" <= c <= "~" for c in text) or not text.startswith(begin):
+            beginning = f" that begins with {begin}" if begin else ""
+            raise argparse.ArgumentTypeError(
+                f"{visible(text)} is no {what}; write printable ASCII without spaces{beginning}, the rest as %XX"
+            )
+        return text
+
+    return judge

@@ -1,0 +1,122 @@
+"""What a request has to pass before it goes anywhere: its host, health checks, its route, and that rule's demands."""
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from edgegw.identity import ConnectionInfo
+from edgegw.proxy.access import RuleAccess, deciding_failed, is_ambiguous, log_refusal
+from edgegw.proxy.destination import Destination
+from edgegw.proxy.site import Site, Target
+from edgegw.verdict import Reject, Verdict
+from edgegw.wire.http1 import RequestHead
+
+__all__ = ["Gated", "RequestGate"]
+
+_log = Logger(namespace="edgegw.http")
+
+
+class Gated(Protocol):
+    """The connection whose requests a gate looks at.
+
+    Exactly one of these is called for each request, at once or later.
+    """
+
+    def forward(self, head: RequestHead, target: Target) -> None:
+        """Send a request to a backend of its rule."""
+
+    def own_answer(self, status: int, reason: str = "", close: bool = False) -> None:
+        """Answer a request that goes to no upstream.
+
+        :param reason: a reason code that the client may know.
+        :param close: whether nothing more is believed of the client.
+        """
+
+    def count_refused(self, access: RuleAccess, code: str) -> None:
+        """Answer a request with 403 that a rule refused."""
+
+    def cut(self) -> None:
+        """End the connection: what is to become of the request is not known."""
+
+
+class RequestGate:
+    """Looks at the requests of one connection.
+
+    :param refusal: why the client does not come in: it gets 403 for whatever it asks, but health checks.
+    :ivar destination: where the last request went.
+    """
+
+    __slots__ = ("_answers_probes", "_connection", "_deciding", "_info", "_refusal", "destination")
+
+    def __init__(self, connection: Gated, site: Site, info: ConnectionInfo, refusal: Reject | None) -> None:
+        self._connection = connection
+        self._info = info
+        self._refusal = refusal
+        self._answers_probes = site.answers_probes(info.peer)
+        self._deciding: Deferred[Verdict] | None = None
+        self.destination = Destination(site, info)
+
+    def look_at(self, site: Site, head: RequestHead) -> None:
+        """Decide about a request.
+
+        :param site: the one that served the last request.
+        """
+        connection, destination = self._connection, self.destination
+        if self._answers_probes and site.is_health_check(head):
+            connection.own_answer(200)
+            return
+        if self._refusal is not None:
+            connection.own_answer(403, self._refusal.code if site.explains else "", True)
+            return
+        status = destination.resolve(head)
+        if status:
+            connection.own_answer(status, close=status == 400)
+            return
+        site = destination.site
+        path = head.target.partition(b"?")[0]
+        if site.refuses_ambiguous_paths and is_ambiguous(path):
+            connection.own_answer(400)
+            return
+        target = site.routes.find(destination.host_name, path)
+        if target is None:
+            connection.own_answer(404)
+        elif target.access is None:
+            connection.forward(head, target)
+        else:
+            self._ask(target.access, head, target)
+
+    def _ask(self, access: RuleAccess, head: RequestHead, target: Target) -> None:
+        verdict = access.judge(self._info, head, self.destination.host_name)
+        if isinstance(verdict, Deferred):
+            self._deciding = verdict
+            verdict.addErrback(deciding_failed).addCallback(self._decided_later, access, head, target)
+            verdict.addErrback(self._failed)
+        else:
+            self._decided(verdict, access, head, target)
+
+    def _decided_later(self, verdict: Verdict, access: RuleAccess, head: RequestHead, target: Target) -> None:
+        if self._deciding is None:
+            return  # the client has left, which has cancelled it
+        self._deciding = None
+        self._decided(verdict, access, head, target)
+
+    def _failed(self, failure: Failure) -> None:
+        # Nobody else would hear of it: the reactor ends a connection only for what its own call raises.
+        _log.failure("answering a request of {peer}", failure, peer=self._info.peer)
+        self._connection.cut()
+
+    def _decided(self, verdict: Verdict, access: RuleAccess, head: RequestHead, target: Target) -> None:
+        if isinstance(verdict, Reject):
+            log_refusal(verdict, self._info, access.route)
+            self._connection.count_refused(access, verdict.code)
+        else:
+            self._connection.forward(head, target)
+
+    def close(self) -> None:
+        """The connection has ended: nobody waits for a decision."""
+        deciding, self._deciding = self._deciding, None
+        if deciding is not None:
+            deciding.cancel()

@@ -1,0 +1,267 @@
+"""Bytes from a client to an upstream and back, untouched.
+
+A tunnel is the protocol of the client's connection.  It opens a connection to an endpoint of its upstream, trying the
+others where one cannot be reached, and copies both ways: whoever sends is made as slow as whoever receives, so that at
+no time more lies here than a transport's buffer and one read for each direction.  An end that sends no more is passed
+on as such, and an end that is reset resets the other.
+
+It runs on any transport of :mod:`edgegw.tcp`.  A generation that is retired leaves its tunnels alone: they go on until
+they end, or until the service cuts them because ``drain_timeout`` is over.
+"""
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+from typing import Any, Final
+
+from twisted.internet import protocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from edgegw.deadlines import Deadlines
+from edgegw.observe.metrics import ListenerMetrics
+from edgegw.proxy.pace import Source
+from edgegw.tcp import connect_tcp
+from edgegw.upstream.pool import EndpointPool, UpstreamPool, failure_word
+
+__all__ = ["Tunnel"]
+
+#: Bytes of the client's that are taken before the upstream can have them; more waits in its socket.
+MAX_HELD: Final = 65_536
+
+_log = Logger(namespace="edgegw.tunnel")
+
+
+@implementer(IHalfCloseableProtocol)
+class Tunnel(protocol.Protocol):
+    """The client's end.
+
+    :param upstream: where to; its ``connect_timeout`` holds for each endpoint, its ``idle_timeout`` for the time
+        without a byte that either end sends or takes.
+    :param metrics: counts the bytes, as they are on the wire.
+    :ivar deadline: see :class:`edgegw.deadlines.Deadlines`.
+    """
+
+    transport: Any
+    deadline = inf
+    watched_until = inf
+
+    def __init__(self, upstream: UpstreamPool, metrics: ListenerMetrics, deadlines: Deadlines) -> None:
+        self._upstream = upstream
+        self._metrics = metrics
+        self._deadlines = deadlines
+        self._idle_timeout = upstream.model.idle_timeout
+        self._dialling: _Dialling | None = None
+        self._tries = 0
+        self._far: Any = None
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._sent = 0
+        self._taken = -1
+        self._client_ended = False
+        self._far_ended = False
+        self._open = 1
+
+    # --- connecting ---------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """Called by the client's transport."""
+        endpoint = self._upstream.next_endpoint()
+        if endpoint is None:
+            _log.warn("upstream {upstream}: there is no endpoint", upstream=self._upstream.model.name)
+            self.transport.loseConnection()
+        else:
+            self._connect(endpoint)
+
+    def _connect(self, endpoint: EndpointPool) -> None:
+        self._tries += 1
+        self._dialling = _Dialling(self, endpoint, self.transport.reactor)
+
+    def connect_failed(self, endpoint: EndpointPool, word: str, text: str) -> None:
+        """An endpoint cannot be reached: try the next one, or close."""
+        self._dialling = None
+        upstream = self._upstream
+        _log.warn(
+            "upstream {upstream}: cannot connect to {endpoint}: {word}: {text}",
+            upstream=upstream.model.name, endpoint=str(endpoint.endpoint), word=word, text=text,
+        )
+        if self._tries < len(upstream.endpoints):
+            self._connect(upstream.endpoint_after(endpoint))
+        else:
+            self.transport.loseConnection()
+
+    def connected_to(self, far: Any) -> None:
+        """The upstream's end is open.
+
+        :param far: its transport.
+        """
+        self._dialling = None
+        self._far = far
+        self._open += 1
+        client = self.transport
+        # Both ways, and at any time: the transports pause each other.
+        client.registerProducer(Source(far.pauseProducing, far.resumeProducing), True)
+        far.registerProducer(Source(client.pauseProducing, client.resumeProducing), True)
+        self._deadlines.watch(self, monotonic() + self._idle_timeout)
+        paused = self._held_size > MAX_HELD
+        held, self._held = b"".join(self._held), []
+        self._sent += len(held)
+        far.write(held)
+        if self._client_ended:
+            self._pass_end_on(far)
+        elif paused and not far.producerPaused:
+            client.resumeProducing()
+
+    # --- copying ------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Called by the client's transport."""
+        size = len(data)
+        self._metrics.bytes_received += size
+        far = self._far
+        if far is None:
+            self._held.append(data)
+            self._held_size += size
+            if self._held_size > MAX_HELD:
+                self.transport.pauseProducing()
+            return
+        self._sent += size
+        self.deadline = monotonic() + self._idle_timeout
+        far.write(data)
+
+    def data_from_upstream(self, data: bytes) -> None:
+        """Called with what the upstream sends."""
+        size = len(data)
+        self._metrics.bytes_sent += size
+        self._sent += size
+        self.deadline = monotonic() + self._idle_timeout
+        self.transport.write(data)
+
+    # --- ends ---------------------------------------------------------------------------------
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more."""
+        self._client_ended = True
+        if self._far is not None:
+            self._pass_end_on(self._far)
+
+    def upstream_ended(self) -> None:
+        """The upstream sends no more."""
+        self._far_ended = True
+        self._pass_end_on(self.transport)
+
+    def _pass_end_on(self, transport: Any) -> None:
+        """Tell the other end, behind everything that was sent to it; close where neither sends any more."""
+        if self._client_ended and self._far_ended:
+            self._close()
+        elif transport.connected:
+            transport.unregisterProducer()
+            transport.loseWriteConnection()
+
+    def _close(self) -> None:
+        """Close both ends, each when it has taken what was sent to it."""
+        self._client_ended = self._far_ended = True
+        for transport in (self.transport, self._far):
+            if transport is not None and transport.connected:
+                transport.unregisterProducer()
+                transport.loseConnection()
+
+    def _cut(self) -> None:
+        for transport in (self.transport, self._far):
+            if transport is not None and transport.connected:
+                transport.abortConnection()
+
+    def deadline_passed(self) -> None:
+        """See ``Deadlines``: nothing was sent for a while."""
+        unsent = sum(transport.unsent for transport in (self.transport, self._far) if transport.connected)
+        taken = self._sent - unsent
+        if not unsent and not (self._client_ended and self._far_ended):
+            self._close()
+            # Should an end's kernel not even have room for its end.
+            self._deadlines.watch(self, monotonic() + self._idle_timeout)
+        elif taken == self._taken or not unsent:
+            self._cut()
+        else:
+            self._taken = taken
+            self._deadlines.watch(self, monotonic() + self._idle_timeout)
+
+    def writeConnectionLost(self) -> None:
+        """The client was told that no more is coming."""
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """Called by the client's transport."""
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+        self._held = []
+        self._end_is_gone(self._far)
+
+    def upstream_lost(self) -> None:
+        """The connection to the upstream is gone."""
+        self._end_is_gone(self.transport)
+
+    def _end_is_gone(self, other: Any) -> None:
+        self._open -= 1
+        if not self._open:
+            self._deadlines.forget(self)
+        elif not (self._client_ended and self._far_ended):
+            other.abortConnection()
+
+
+@implementer(IHalfCloseableProtocol)
+class _FarEnd(protocol.Protocol):
+    """The upstream's end."""
+
+    transport: Any
+
+    def __init__(self, tunnel: Tunnel, endpoint: EndpointPool) -> None:
+        self._tunnel = tunnel
+        self._endpoint = endpoint
+
+    def connectionMade(self) -> None:
+        self._endpoint.opened()
+        self.transport.setTcpNoDelay(True)
+        self._tunnel.connected_to(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._tunnel.data_from_upstream(data)
+
+    def readConnectionLost(self) -> None:
+        self._tunnel.upstream_ended()
+
+    def writeConnectionLost(self) -> None:
+        pass  # we have told it so
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        self._endpoint.metrics.connections -= 1
+        self._tunnel.upstream_lost()
+
+
+class _Dialling(protocol.ClientFactory):
+    """A connection to an endpoint that is being opened."""
+
+    noisy = False
+
+    def __init__(self, tunnel: Tunnel, endpoint: EndpointPool, reactor: Any) -> None:
+        self._tunnel: Tunnel | None = tunnel
+        self._endpoint = endpoint
+        model = endpoint.endpoint
+        self._connector = connect_tcp(reactor, model.host, model.port, self, endpoint.connect_timeout)
+
+    def buildProtocol(self, addr: object) -> protocol.Protocol | None:
+        tunnel, self._tunnel = self._tunnel, None
+        return None if tunnel is None else _FarEnd(tunnel, self._endpoint)
+
+    def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            word = failure_word(reason)
+            self._endpoint.metrics.connect_failures[word] += 1
+            tunnel.connect_failed(self._endpoint, word, reason.getErrorMessage())
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        self._tunnel = None
+        self._connector.disconnect()
