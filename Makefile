@@ -21,7 +21,7 @@ run: $(VENV)/.installed
 	@$(BIN)/edgegw demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m twisted.trial $(TESTS)
+	$(BIN)/python -m twisted.trial -j2 $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
