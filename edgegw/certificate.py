@@ -105,6 +105,11 @@ def _address(packed: bytes) -> str:
 
 # --- the certificate ------------------------------------------------------------------------
 
+#: Bytes of a subject, and of an issuer, beyond which nobody reads it for one connection.
+MAX_NAME_BYTES = 8192
+#: The same of the subject alternative names together: six hundred ordinary ones fit.
+MAX_ALTERNATIVE_NAMES_BYTES = 32_768
+
 _TIME = re.compile(rb"([0-9]{2,4})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})Z")
 _YEAR_DIGITS = {UTC_TIME: 2, GENERALIZED_TIME: 4}
 
@@ -257,6 +262,24 @@ class Certificate:
             return None
         uri = self.uris[0]
         return uri if len(uri) <= _MAX_SPIFFE_ID and _SPIFFE_ID.fullmatch(uri) else None
+
+    @cached_property
+    def excess(self) -> str | None:
+        """What there is so much of that reading it would hold up every other connection; ``None`` if there is not.
+
+        Policies are not asked about such a certificate.
+        """
+        fields = None if len(self.der) <= MAX_NAME_BYTES else self._fields
+        if fields is None:
+            return None
+        for what, contents, most in (
+            ("subject", fields.subject, MAX_NAME_BYTES),
+            ("issuer", fields.issuer, MAX_NAME_BYTES),
+            ("subject alternative names", fields.subject_alt_name or b"", MAX_ALTERNATIVE_NAMES_BYTES),
+        ):
+            if len(contents) > most:
+                return f"its {what}: {len(contents)} bytes, and {most} are read"
+        return None
 
     @cached_property
     def parse_error(self) -> str | None:

@@ -34,7 +34,7 @@ from edgegw.explanation.trial import PassiveEnvironments, TrialGateway, try_clie
 from edgegw.model import Gateway
 from edgegw.observe.handshake_entry import visible
 from edgegw.observe.plugin_counters import PluginCounters
-from edgegw.policy_chain import TooLate
+from edgegw.policy_step import TooLate
 from edgegw.proxy.generation import GenerationError
 from edgegw.registry import Registry
 from edgegw.tls.names import check_tls

@@ -117,7 +117,8 @@ class IPolicy(Interface):
         such a policy issues none.
     :ivar without_certificate: whether it is asked about clients without a certificate too, where these may come in.
     :ivar cache_seconds: how long an answer about a certificate is used again for the same certificate; 0 for never.
-        Only for policies that look at nothing but the certificate.
+        Only for policies that look at nothing but the certificate and whether it is verified; an answer of more than
+        4096 characters is not kept.
     :ivar recheck: whether it is asked again about connections that are open already, with ``recheck_established``;
         it is, if nothing else is said.
     :ivar allows_expired: whether certificates that have expired, or are not valid yet, come to it instead of being

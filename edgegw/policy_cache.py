@@ -6,12 +6,14 @@ from time import monotonic
 from typing import Final
 
 from edgegw.certificate import Certificate
-from edgegw.verdict import Verdict
+from edgegw.verdict import Accept, Verdict
 
 __all__ = ["VerdictCache"]
 
 #: Certificates whose answers one policy remembers; the one that was not used for longest is forgotten.
 MOST: Final = 10_000
+#: Characters of an answer that is remembered; clients may have a say in how long they are.
+MOST_TEXT: Final = 4_096
 
 
 class VerdictCache:
@@ -46,11 +48,11 @@ class VerdictCache:
         return found[1]
 
     def put(self, certificate: Certificate | None, verified: bool, verdict: Verdict, state: object) -> None:
-        """Remember an answer; one about a client without a certificate is not.
+        """Remember an answer; one about a client without a certificate is not, nor one of very many words.
 
         :param state: as it was when the question was put: what was forgotten since is no answer any more.
         """
-        if certificate is None or state is not self.state:
+        if certificate is None or state is not self.state or _length(verdict) > MOST_TEXT:
             return
         key = (certificate.sha256, verified)
         self._answers[key] = (monotonic() + self._seconds, verdict)
@@ -62,3 +64,9 @@ class VerdictCache:
         """Forget everything."""
         self._answers.clear()
         self.state = object()
+
+
+def _length(verdict: Verdict) -> int:
+    if isinstance(verdict, Accept):
+        return sum(len(name) + len(value) for name, value in verdict.attributes.items())
+    return len(verdict.detail)

@@ -147,8 +147,12 @@ class Registry:
             self._load(name, lambda name=name: importlib.import_module(name), edgegw.__version__, built_in)
 
     def _scan_directory(self, directory: str, module_name: Any) -> None:
+        compiled = Path(directory, "__pycache__")
         try:
             check_safe(Path(directory))
+            if compiled.exists():
+                # What is in it is run in place of the files.
+                check_safe(compiled)
             paths = sorted(Path(directory).glob("*.py"))
         except (UnsafePath, OSError) as error:
             self.problems.append(Problem(directory, str(error)))
@@ -232,15 +236,23 @@ def check_kind(kind: Any, interface: Any) -> None:
 def _kinds_in(loaded: Any) -> Iterable[Any]:
     """Give the kinds that a module defines, or the one that an entry point names."""
     if not isinstance(loaded, ModuleType):
-        return [loaded] if IPluginKind.providedBy(loaded) else []
-    return [value for value in dict.fromkeys(_hashable(vars(loaded).values())) if IPluginKind.providedBy(value)]
+        return [loaded] if _is_kind(loaded) else []
+    return [value for value in dict.fromkeys(_hashable(vars(loaded).values())) if _is_kind(value)]
+
+
+def _is_kind(value: Any) -> bool:
+    try:
+        return bool(IPluginKind.providedBy(value))
+    except Exception:
+        # It answers whatever it is asked for in a way of its own, as unittest.mock's objects do.
+        return False
 
 
 def _hashable(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
         try:
             hash(value)
-        except TypeError:
+        except Exception:
             continue
         yield value
 

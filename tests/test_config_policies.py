@@ -50,6 +50,11 @@ class Unbuildable:
     """Cannot be built."""
 
     def __init__(self, config, env):
+        if config.suffixes == ("none",):
+            self.check = None
+            return
+        if config.suffixes == ("exit",):
+            raise SystemExit(3)
         raise ValueError("the suffixes clash; give others") if config.suffixes == ("x",) else RuntimeError("bug")
 
     def check(self, peer):
@@ -200,6 +205,8 @@ class FaultTests(PolicyDocumentCase):
             ["17: policies[0].unbuildable: the suffixes clash; give others"],
         )
         self.assertIn("RuntimeError: bug", self.faults("[{unbuildable: {suffixes: [y]}}]")[0])
+        self.assertIn("SystemExit: 3", self.faults("[{unbuildable: {suffixes: [exit]}}]")[0])
+        self.assertIn("which has no check()", self.faults("[{unbuildable: {suffixes: [none]}}]")[0])
 
     def test_broken_plugins(self) -> None:
         """A plugin that cannot be loaded is named, with its traceback, to whoever may have meant it."""

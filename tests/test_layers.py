@@ -38,7 +38,9 @@ ALLOWED: dict[str, set[str]] = {
     "plugins": set(),
     **dict.fromkeys(PURE, CONTRACTS | PLUGINS),
     "policy_cache": CONTRACTS,
-    "policy_chain": CONTRACTS | {"policy_cache"},
+    "policy_step": CONTRACTS | {"policy_cache"},
+    "policy_groups": CONTRACTS | {"policy_step"},
+    "policy_chain": CONTRACTS | {"policy_groups", "policy_step"},
     "plugin_files": set(),
     "registry": CONTRACTS | PLUGINS | {"config", "plugin_files"},
     # the Twisted edge, from the bottom up
@@ -55,8 +57,8 @@ ALLOWED: dict[str, set[str]] = {
     "http_client": CONTRACTS | {"http_connections"},
     "environment": CONTRACTS | {"following", "http_client", "observe"},
     "upstream": CONTRACTS | PURE | {"deadlines", "tcp", "observe"},
-    "tls": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain"},
-    "proxy": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "tls", "upstream"},
+    "tls": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step"},
+    "proxy": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step", "tls", "upstream"},
     # what puts it together
     "service": CONTRACTS
     | PURE
@@ -69,11 +71,14 @@ ALLOWED: dict[str, set[str]] = {
     "new_plugin": CONTRACTS | PLUGINS | {"registry"},
     "explanation": CONTRACTS
     | PURE
-    | {"environment", "observe", "policy_chain", "proxy", "reasons", "registry", "tap", "tls"},
+    | {"environment", "observe", "policy_chain", "policy_step", "proxy", "reasons", "registry", "tap", "tls"},
     "explain_command": CONTRACTS
-    | {"config", "explanation", "observe", "policy_chain", "proxy", "registry", "tap", "tls"},
+    | {"config", "explanation", "observe", "policy_chain", "policy_step", "proxy", "registry", "tap", "tls"},
     "plugins_command": CONTRACTS | PLUGINS | {"config", "observe", "registry", "tap"},
-    "testing": CONTRACTS | PURE | PLUGINS | {"observe", "policy_chain", "proxy", "registry", "tcp", "tls"},
+    "testing": CONTRACTS
+    | PURE
+    | PLUGINS
+    | {"observe", "policy_chain", "policy_step", "proxy", "registry", "tcp", "tls"},
     "cli": CONTRACTS
     | {"config", "demo", "descriptors", "observe", "openssl_conf", "proxy", "reactor", "registry", "service", "tap"},
     "__main__": {"cli"},

@@ -359,3 +359,4 @@ class AmbiguityTests(SynchronousTestCase):
         separates = chr(byte) in "/\\;\0"
         for form in (b"/%%%02x", b"/%%%02X"):
             self.assertEqual(is_ambiguous(form % byte), unreserved or separates, chr(byte))
+            self.assertEqual(is_ambiguous(form.replace(b"%%", b"%%25") % byte), chr(byte) in "./\\;", chr(byte))

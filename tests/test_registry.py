@@ -74,6 +74,29 @@ class FindTests(RegistryCase):
         again = self.scan().find("policy", "mine")
         self.assertIs(again and again.kind, found.kind)
 
+    def test_compiled_files_that_others_may_write(self) -> None:
+        """Where others may write what Python has compiled of the files, nothing of the directory is run."""
+        self.write("mine.py", POLICY.format(name="compiled"))
+        (self.folder / "__pycache__").mkdir()
+        (self.folder / "__pycache__").chmod(0o777)
+        registry = self.scan()
+        self.assertIsNone(registry.find("policy", "compiled"))
+        self.assertIn("__pycache__ may be written by everyone", str(registry.problems[0]))
+
+    def test_odd_objects(self) -> None:
+        """What else is in a module, however odd, keeps no plugin from being found, or is told of; never more."""
+        self.write("odd.py", "from unittest.mock import MagicMock, call, sentinel\nanything = MagicMock()\n"
+                   + POLICY.format(name="beside_odd"))
+        self.write("worse.py", """
+            class Worse:
+                def __hash__(self):
+                    raise SystemExit
+            worse = Worse()
+        """)
+        registry = self.scan()
+        self.assertIsNotNone(registry.find("policy", "beside_odd"))
+        self.assertEqual([problem.origin for problem in registry.problems], [str(self.folder / "worse.py")])
+
     def test_a_plugin_package_on_the_path(self) -> None:
         """``edgegw/plugins`` in any directory of sys.path is one, as Twisted has it."""
         self.write("edgegw/plugins/packaged.py", POLICY.format(name="packaged"))

@@ -19,10 +19,12 @@ from twisted.trial.unittest import TestCase
 from zope.interface import provider
 
 from edgegw.config import ConfigError, Loaded
+from edgegw.environment import Environments
 from edgegw.model import Admin, Gateway, Listener, Logging
 from edgegw.model import Protocol as ListenerProtocol
 from edgegw.observe.logs import LineWriter, StandardOutputLog
 from edgegw.observe.metrics import Metrics
+from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.proxy.generation import GenerationError
 from edgegw.service import CannotStart, GatewayService
 from edgegw.systemd import Notifier
@@ -563,13 +565,16 @@ class ReloadTests(ServiceCase):
         await stopped
 
     async def test_stopped_while_reading(self) -> None:
-        """A configuration that was read too late is not served."""
+        """A configuration that was read too late is not served, and its plugins are told that they are not needed."""
         await self.start()
-        self.loaded = Loaded(gateway("second"), ())
+        environments = Environments(reactor, ".", PluginCounters())
+        closed: list[bool] = []
+        environments.closing.append(lambda: closed.append(True))
+        self.loaded = Loaded(gateway("second"), (), environments)
         reload = self.service.reload()
         await self.service.stopService()
         self.assertFalse(await reload)
-        self.assertEqual(len(self.generations), 1)
+        self.assertEqual((len(self.generations), closed), (1, [True]))
 
 
 class StopTests(ServiceCase):

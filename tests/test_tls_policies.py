@@ -124,6 +124,24 @@ class HandshakeTests(PolicyCase):
         refused_entries = [one for one in port.record.entries(9, refused=True)[0] if one["reason"] == "named"]
         self.assertEqual(refused_entries[0]["detail"], "bad is not good")
 
+    async def test_a_certificate_with_too_much_in_it(self) -> None:
+        """Names that would take long to read are refused before a policy reads them; many ordinary ones are not."""
+        asked = []
+
+        @policy("spy")
+        def spy(peer: Peer) -> Verdict:
+            """See who comes."""
+            asked.append(len(peer.certificate.dns_names))
+            return Accept()
+
+        port = self.start([use(spy)])
+        for number, comes_in in ((600, True), (2000, False)):
+            many = self.root.issue("many", dns=[f"host-{at:04}.example" for at in range(number)])
+            self.assertEqual((await self.visit(port, many)).ok, comes_in)
+        self.assertEqual((asked, port.failures), ([600], {"certificate_invalid": 1}))
+        entry = next(iter(port.record.entries(1, refused=True)[0]))
+        self.assertIn("its subject alternative names: ", entry["detail"])
+
     async def test_the_chain_comes_first(self) -> None:
         """A certificate of another CA is refused for that, and no policy is asked about it."""
         asked = []

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -122,6 +123,32 @@ class RecheckTests(RecheckCase):
             self.refused.clear()
             await in_thread(good.close)
             await running.stop()
+
+    async def test_resumed_sessions(self) -> None:
+        """They have no chain; while what it was verified by holds, only the policy decides about them."""
+        below = Authority("below", issuer=self.root)
+        client = below.issue("good")
+        running = await self.start(self.listed)
+        context = client_context(self.root, client, version=ssl.TLSVersion.TLSv1_2)
+
+        def begin(session: Any = None) -> Any:
+            plain = socket.create_connection(running.address(), 20)
+            tls = context.wrap_socket(plain, server_hostname="a.example", session=session)
+            self.ask(tls)
+            return tls
+
+        first = await in_thread(begin)
+        second = await in_thread(begin, first.session)
+        self.addCleanup(second.close)
+        await in_thread(first.close)
+        await until(lambda: running.counts().connections == 1)
+        self.assertTrue(second.session_reused)
+        self.environment.changed()
+        self.assertTrue(await self.alive(second))
+        self.refused.add("good")
+        self.environment.changed()
+        await until(lambda: running.counts().connections == 0)
+        self.assertEqual(running.counts().rechecked, {"listed": 1})
 
     async def test_not_unless_wanted(self) -> None:
         """Without it what is open stays open, and only new connections are refused."""

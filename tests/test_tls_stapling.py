@@ -284,6 +284,21 @@ class FetchTests(StaplerCase):
         self.assertIn("edge: no new OCSP response: its issuer's certificate is not at hand", self.told()[0])
         self.assertTrue(self.shown(self.start(issuers=(Authority("ca").pem, b"junk", self.inter.pem, self.ca.pem))))
 
+    def test_issuer_that_comes_later(self) -> None:
+        """A configuration that has the issuer at last has the response fetched, and a fault that stays is told once."""
+        self.responder.authority = self.ca
+        self.issued = self.issue(authority=self.ca)
+        self.certificate = server_certificate(self.issued, "edge")
+        stapler = self.start()
+        stapler.use([Stapling(self.certificate)])
+        self.assertEqual((self.shown(stapler), len(self.told())), (b"", 1))
+        stapler.use([Stapling(self.certificate)], [self.ca.pem])
+        self.assertTrue(self.shown(stapler))
+        self.assertEqual(stapler.problems, {})
+        asked = len(self.network.asked)
+        stapler.use([Stapling(self.certificate)], [self.ca.pem])
+        self.assertEqual(len(self.network.asked), asked)
+
     def test_must_staple(self) -> None:
         """A certificate that clients refuse without a response, and that has none, is an error in the log."""
         self.assertTrue(must_staple(Certificate(self.issue(MUST).der)))

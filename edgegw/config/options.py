@@ -118,7 +118,7 @@ class Options(Shape):
         return {"anyOf": [alone.schema(definitions), schema]}
 
 
-def report_raised(report: Report, node: Node, error: Exception) -> None:
+def report_raised(report: Report, node: Node, error: BaseException) -> None:
     """Report what a plugin's own code said of a value: ``what is wrong; what would be right``."""
     told = isinstance(error, (ValueError, OSError))
     text = str(error) if told else f"{type(error).__name__}: {error}"

@@ -166,6 +166,9 @@ class PluginTranslation:
                 rules = self.policies(None if isinstance(listed, Invalid) else listed) or ()
                 return PolicyAll(rules) if word == "all" else PolicyAny(rules)
         used = self.use("policy", node)
+        if used is not None and not callable(getattr(used[1], "check", None)):
+            self._report.fault(node, f"its kind made a {type(used[1]).__name__}, which has no check()")
+            return None
         return None if used is None else PolicyUse(*used)
 
     def environment(self, what: str, node: Node) -> Any:
@@ -228,7 +231,7 @@ class PluginTranslation:
         environment = self._make_environment(kind.name, place.path)
         try:
             built = kind.build(config, environment)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             report_raised(self._report, place, error)
             return None
         environment.holds(built)

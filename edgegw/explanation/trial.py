@@ -20,7 +20,8 @@ from edgegw.identity import Certificate, CertificateStatus, ConnectionInfo, cert
 from edgegw.model import Gateway, Listener, Route, RouteRule, SNIRouterUse
 from edgegw.observe.metrics import Metrics
 from edgegw.peer import Peer
-from edgegw.policy_chain import Limit, PolicyChain
+from edgegw.policy_chain import PolicyChain
+from edgegw.policy_step import Limit
 from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.gate import RequestGate
 from edgegw.proxy.generation import Generation
@@ -302,6 +303,10 @@ class _Outcome:
     def count_refused(self, access: RuleAccess, code: str) -> None:
         """See :class:`~edgegw.proxy.gate.Gated`."""
         self.done.callback((403, None, access))
+
+    def cut(self) -> None:
+        """See :class:`~edgegw.proxy.gate.Gated`."""
+        self.done.cancel()
 
 
 async def try_request(

@@ -17,8 +17,9 @@ __all__ = ["RouteTable"]
 T = TypeVar("T")
 
 _ENCODED: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
-#: What may stand in a path as it is beside letters, digits and ``-._~`` (RFC 3986 §3.3).
-_PLAIN: Final = frozenset(b"!$&'()*+,;=:@")
+#: What may stand in a path as it is beside letters, digits and ``-._~`` (RFC 3986 §3.3), and what clients leave as it
+#: is all the same.
+_PLAIN: Final = frozenset(b"!$&'()*+,;=:@\"<>[]^`{|}")
 
 
 def _comparable(path: bytes) -> bytes:

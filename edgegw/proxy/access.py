@@ -22,10 +22,10 @@ from edgegw.wire.http1 import RequestHead
 __all__ = ["RequestView", "RuleAccess", "deciding_failed", "is_ambiguous", "log_refusal"]
 
 #: What upstreams may read as another path: dot and empty segments, backslashes, parameters of segments, and
-#: percent-encodings of these and of characters that need none (RFC 3986 §6.2.2).
+#: percent-encodings of these, once or twice, and of characters that need none (RFC 3986 §6.2.2).
 _AMBIGUOUS: Final = re.compile(
     rb"//|/\.{1,2}(?:/|\Z)|[\\;]"
-    rb"|%(?:2[dDeEfF]|5[cCfF]|3[bB0-9]|00|7[eE]|[46][1-9a-fA-F]|[57][0-9aA])|%(?![0-9A-Fa-f]{2})"
+    rb"|%(?:2[dDeEfF]|5[cCfF]|3[bB0-9]|00|7[eE]|[46][1-9a-fA-F]|[57][0-9aA]|25(?:2[eEfF]|5[cC]|3[bB]))|%(?![0-9A-Fa-f]{2})"
 )
 
 

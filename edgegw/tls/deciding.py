@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from edgegw.peer import Peer
-from edgegw.policy_chain import NobodyWaits, PolicyChain
+from edgegw.policy_chain import PolicyChain
+from edgegw.policy_step import NobodyWaits
 from edgegw.verdict import Ruling, Verdict
 
 __all__ = ["decide_later"]

@@ -166,8 +166,10 @@ class TLSListener:
         if policies is not None and policies.waits:
             # Policies were asked, or there would be no identity.
             assert hearing is not None and hearing.peer is not None
-            waiting = decide_later(policies, hearing.peer, hearing.rulings, self.limit)
-            return waiting.addCallback(self._decided, transport, identity, resumed)
+            # Where everyone comes in they may have refused, which is the end of the list all the same.
+            if not isinstance(hearing.verdict, Reject):
+                waiting = decide_later(policies, hearing.peer, hearing.rulings, self.limit)
+                return waiting.addCallback(self._decided, transport, identity, resumed)
         return self._accept(transport, tls, identity, resumed)
 
     def _decided(self, verdict: Verdict, transport: TLSServer, identity: Identity, resumed: bool) -> Any:
@@ -175,13 +177,11 @@ class TLSListener:
         if tls is None:
             return Reject(Reason.CLIENT_CLOSED, "while its policies were deciding")
         if isinstance(verdict, Reject):
-            come_in = self.verification.refused(identity)
+            hearing = transport.hearing
+            come_in = self.verification.refused(identity, None if hearing is None else hearing.peer)
             if come_in is None:
                 return self._refuse(transport, tls, verdict, resumed)
             identity = come_in
-            hearing = transport.hearing
-            if hearing is not None and hearing.peer is not None:
-                hearing.peer.attributes = {}
         return self._accept(transport, tls, identity, resumed)
 
     def _accept(self, transport: TLSServer, tls: SSL.Connection, identity: Identity, resumed: bool) -> Any:
@@ -231,7 +231,9 @@ class TLSListener:
         """
         info = transport.info
         assert info is not None and transport.tls is not None
-        refusal = self.verification.still_good(transport.tls, info.identity)
+        before = transport.judge
+        assert isinstance(before, TLSListener)
+        refusal = self.verification.still_good(transport.tls, info, before.verification)
         policies = self._policies_again
         if refusal is not None or policies is None:
             return refusal or Accept()

@@ -158,7 +158,7 @@ def read(connection: SSL.Connection) -> bytes | _Want:
     ssl = connection._ssl
     got = _ssl_read(ssl, _buffer, READ_BUFFER_SIZE)
     if got <= 0:
-        error = _ssl_get_error(ssl, got)
+        error = _why(ssl, got)
         if error in (_WANT_READ, _WANT_WRITE):
             return WANT
         _clear_error()
@@ -170,13 +170,25 @@ def read(connection: SSL.Connection) -> bytes | _Want:
     while got <= READ_BUFFER_SIZE - RECORD_SIZE:
         more = _ssl_read(ssl, _buffer + got, READ_BUFFER_SIZE - got)
         if more <= 0:
-            error = _ssl_get_error(ssl, more)
+            error = _why(ssl, more)
             if error in (_WANT_READ, _WANT_WRITE):
                 break
             _clear_error()
             raise Closed(error == _ZERO_RETURN, _view(_buffer, got)[:])
         got += more
     return _view(_buffer, got)[:]  # type: ignore[no-any-return]  # cffi
+
+
+def _why(ssl: Any, done: int) -> int:
+    """Give the ``SSL_ERROR_…`` of a read or write that gave ``done``."""
+    error: int = _ssl_get_error(ssl, done)
+    if error in (_WANT_READ, _WANT_WRITE):
+        return error
+    # OpenSSL before 4 blames a connection for what anybody has left in the thread's error queue, a policy that has
+    # verified something among them.  Asked again without that, it says what is so.
+    _clear_error()
+    again: int = _ssl_get_error(ssl, done)
+    return again if again in (_WANT_READ, _WANT_WRITE) else error
 
 
 def write(connection: SSL.Connection, data: bytes | memoryview) -> int:
@@ -196,7 +208,7 @@ def write(connection: SSL.Connection, data: bytes | memoryview) -> int:
     sent = 0
     while True:
         if done <= 0:
-            error = _ssl_get_error(ssl, done)
+            error = _why(ssl, done)
             if error in (_WANT_READ, _WANT_WRITE):
                 return sent
             _clear_error()
@@ -286,10 +298,9 @@ def verify_error_text(result: int) -> str:
 def _ask(ok: int, store: Any) -> int:
     try:
         if _asked is not None and _asked(ok == 1, store):
-            if ok != 1:
-                # What the verification has put into the thread's error queue stays there when nothing fails, and
-                # would be blamed on whatever connection is next (OpenSSL before 4 decides by it in SSL_get_error).
-                _clear_error()
+            # What the verification, or a policy, has put into the thread's error queue stays there when nothing fails,
+            # and would be blamed on whatever connection is next (OpenSSL before 4 decides by it in SSL_get_error).
+            _clear_error()
             return 1
     except BaseException:
         _log.failure("judging a client's certificate")

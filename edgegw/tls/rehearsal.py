@@ -243,13 +243,15 @@ async def _decided(
     else:
         status = settled.status
         policies = listener.verification.policies
-        if policies is not None and policies.waits and hearing is not None and peer is not None:
+        if policies is not None and policies.waits and hearing is not None and peer is not None and not isinstance(
+            hearing.verdict, Reject
+        ):
             not_asked = not ask_waiting
             if ask_waiting:
                 verdict = await policies.check_later(peer, hearing.rulings, listener.limit)
-        come_in = listener.verification.refused(settled) if isinstance(verdict, Reject) else None
+        come_in = listener.verification.refused(settled, peer) if isinstance(verdict, Reject) else None
         if come_in is not None:
-            verdict, status = Accept({} if peer is None else peer.attributes), come_in.status
+            verdict, status = Accept(), come_in.status
     return Rehearsed(
         verdict,
         status,

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from edgegw.model import SNIRouterUse
 from edgegw.observe.metrics import ListenerMetrics
-from edgegw.policy_chain import TooLate
+from edgegw.policy_step import TooLate
 from edgegw.sni import ClientHelloFacts, PassThrough, RouterAnswer, ToListener
 from edgegw.tcp import Server, Why
 from edgegw.tls.listener import TLSListener

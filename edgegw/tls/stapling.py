@@ -110,12 +110,14 @@ class Stapler:
                 continue
             leaf = chain[0]
             before = known.get(leaf.der)
-            if before is not None and before.stapling == stapling:
+            same = before is not None and before.stapling == stapling
+            if same and (known[leaf.der].question is not None or not stapling.fetch):
                 self._entries[leaf.der] = known.pop(leaf.der)
                 continue
             entry = self._entries[leaf.der] = _Entry(stapling, leaf)
             if before is not None:
-                entry.staple = before.staple
+                # Whose issuer was not at hand may be so now; a problem that stays is not told again.
+                entry.staple, entry.problem = before.staple, before.problem if same else ""
             if stapling.fetch:
                 self._prepare(entry, authorities)
         for gone in known.values():

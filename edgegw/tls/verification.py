@@ -169,6 +169,8 @@ class ClientVerification:
     ) -> None:
         self.policies = policies
         self._validation = validation
+        #: What a chain is verified by.
+        self._trust = None if validation is None else (validation.trust_anchors, validation.max_depth, validation.mode)
         self._keep_chain = keep_chain
         self._clock = clock
         self._known: dict[bytes, Certificate] = {}
@@ -287,16 +289,17 @@ class ClientVerification:
             hearing.verdict = self.policies.check(hearing.peer, hearing.rulings)
         if not isinstance(hearing.verdict, Reject):
             return identity
-        come_in = self.refused(identity)
-        if come_in is not None and hearing.peer is not None:
-            # Whom they refuse nothing is said of.
-            hearing.peer.attributes = {}
-        return come_in or hearing.verdict
+        return self.refused(identity, hearing.peer) or hearing.verdict
 
-    def refused(self, identity: Identity) -> Identity | None:
-        """Give what a client comes in as although a policy refused it; ``None`` where it does not come in."""
+    def refused(self, identity: Identity, peer: Peer | None = None) -> Identity | None:
+        """Give what a client comes in as although a policy refused it; ``None`` where it does not come in.
+
+        :param peer: what the policies were told; what those before the refusal said of the client is taken back.
+        """
         if not self._lets_everyone_in:
             return None
+        if peer is not None:
+            peer.attributes = {}
         if identity.certificate is None:
             return identity
         return Identity(CertificateStatus.UNVERIFIED, identity.certificate, identity.chain)
@@ -305,11 +308,14 @@ class ClientVerification:
         """Give what policies are told of a client that has come in already."""
         return Peer(info, self._clock(), info.identity.known_chain)
 
-    def still_good(self, tls: SSL.Connection, identity: Identity) -> Reject | None:
+    def still_good(self, tls: SSL.Connection, info: ConnectionInfo, before: ClientVerification) -> Reject | None:
         """Why a client that has come in would not come in now; ``None`` where its certificate is still good.
 
         Policies are not asked here.
+
+        :param before: what it came in by.
         """
+        identity = info.identity
         validation = self._validation
         if validation is None:
             return None
@@ -322,20 +328,27 @@ class ClientVerification:
         out_of_date = None if self._forgives_dates else _out_of_date(leaf, self._clock())
         if out_of_date is not None:
             return out_of_date
-        # A resumed session has no chain: what the client would send with its certificate is not known.
+        if info.resumed and before._trust == self._trust:
+            # Its session has no chain to verify again, and nothing has changed that the chain was verified by.
+            return None
         between = identity.verified_chain or self._sent(tls, leaf)
-        return chain_fault(between, validation, leaf.not_before if self._forgives_dates else self._clock())
+        fault = chain_fault(between, validation, leaf.not_before if self._forgives_dates else self._clock())
+        if fault is None or self._alternatives is None:
+            return fault
+        return None if self._alternatives.find(leaf, between[1:], (), self._clock()) is not None else fault
 
     def _identity(self, tls: SSL.Connection, hearing: Hearing, resumed: bool) -> Identity | Reject:
         validation = self._validation
         if validation is None:
             return _NOBODY
-        digest = openssl.peer_digest(tls)
-        if digest is None:
-            if validation.demands_certificate:
-                return Reject(Reason.NO_CERTIFICATE, "the client sent none")
-            return _NOBODY
-        leaf = hearing.certificate = self._known.get(digest) or self._get_to_know(tls, digest)
+        leaf = hearing.certificate
+        if leaf is None:
+            digest = openssl.peer_digest(tls)
+            if digest is None:
+                if validation.demands_certificate:
+                    return Reject(Reason.NO_CERTIFICATE, "the client sent none")
+                return _NOBODY
+            leaf = hearing.certificate = self._known.get(digest) or self._get_to_know(tls, digest)
         if resumed:
             result = openssl.verify_result(tls)
             if result:
@@ -346,6 +359,7 @@ class ClientVerification:
         result = openssl.verify_result(tls)
         if result and not hearing.errors:
             hearing.errors.append((result, 0))
+            hearing.begin_again()
         chained = self._keep_chain or self._alternatives is not None
         return self.settle_identity(hearing, leaf, self._sent(tls, leaf) if chained else (leaf,))
 

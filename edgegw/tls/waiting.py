@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
-from edgegw.policy_chain import TooLate
+from edgegw.policy_step import TooLate
 
 __all__ = ["time_limit"]
 
