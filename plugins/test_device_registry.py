@@ -59,6 +59,13 @@ class DeviceRegistryTests(TestCase):
         self.change("DELETE FROM devices")
         self.refused(await judge_later(policy, None, self.good), "not_listed")
 
+    async def test_active_is_a_number(self) -> None:
+        """A text where 0 or 1 should stand, "false" for example, lets nobody in."""
+        policy = self.policy()
+        for value in ("false", "no", "2"):
+            self.change("UPDATE devices SET active = ? WHERE sha256 = ?", value, self.good.sha256)
+            self.refused(await judge_later(policy, None, self.good), "check_unavailable")
+
     async def test_database_that_fails(self) -> None:
         """A database that has gone bad lets nobody in."""
         policy = self.policy()

@@ -150,6 +150,11 @@ class JWTBoundTests(SynchronousTestCase):
             self.refused("jwt_expired", given, now=now + timedelta(seconds=71))
             self.refused("jwt_expired", given, now=now - timedelta(seconds=12))
 
+    def test_times_that_are_none(self) -> None:
+        """A token that is valid until no number is never valid."""
+        for exp in (float("nan"), float("inf"), 10**400):
+            self.refused("jwt_invalid", f"Bearer {token(exp=exp)}")
+
     def test_scopes(self) -> None:
         """All scopes that are asked for must have been granted."""
         self.policy = build(JWTBound, {**self.options, "scopes": ["read", "admin"]}, self.env)

@@ -273,6 +273,15 @@ class AnswerTests(AnswerCase):
             else:
                 self.assertEqual(self.read(data).status, "good")
 
+    def test_good_and_revoked(self) -> None:
+        """An answer that calls the certificate good and revoked as well calls it revoked, in whatever order."""
+        good = ocsp.load_der_ocsp_response(self.responder(self.question.request)).tbs_response_bytes
+        self.responder.revoked.add(self.client.certificate.serial_number)
+        revoked = ocsp.load_der_ocsp_response(self.responder(self.question.request)).tbs_response_bytes
+        for singles in ([_single(good), _single(revoked)], [_single(revoked), _single(good)]):
+            data = signed_answer(_with_singles(good, singles), self.ca.key)
+            self.assertEqual(self.read(data).status, "revoked")
+
     def test_nonce(self) -> None:
         """Another nonce is never taken; none is unless it is demanded."""
         self.assertEqual(self.read(nonce_required=True).status, "good")

@@ -25,7 +25,7 @@ _FIRST_PAUSE: Final = 5.0
 #: Distribution points that stand in clients' certificates and are remembered.
 _MOST_NAMED: Final = 256
 #: An answer of this many bytes is read in a few milliseconds, in which all who wait for it can be held up.
-_SMALL: Final = 65_536
+_SMALL: Final = 32_768
 
 
 class _Fetched:
@@ -181,7 +181,9 @@ class ListFetcher:
             finally:
                 point.reading = False
             _check_successors(lists, point.lists, datetime.now(UTC))
-            fetched = _Fetched(lists, digest, answer.headers.get("etag", ""))
+            tag = answer.headers.get("etag", "")
+            # One that no header can have would keep the next request from being sent.
+            fetched = _Fetched(lists, digest, tag if tag.isascii() and tag.isprintable() else "")
             point.fetched = _IN_USE[point.url, self._strict] = fetched
             self._env.log.info("{url} gave {lists}", url=point.url, lists=", ".join(map(repr, lists[:3])))
             self._env.changed()

@@ -52,12 +52,15 @@ def _look(path: str, known: Mapping[str, _Entry], limit: int, strict: bool) -> d
 
     Names with a dot at their beginning are passed over, Kubernetes' ``..data`` among them.
 
-    :raises OSError: the directory cannot be read.
+    :raises OSError: the directory cannot be read, or has more than 10,000 files.
     """
     found: dict[str, _Entry] = {}
     with os.scandir(path) as entries:
         names = sorted([entry.name for entry in entries if not entry.name.startswith(".")])
-    for name in names[:_MOST_FILES]:
+    if len(names) > _MOST_FILES:
+        # To leave some out in silence would let in who is on their lists, with on_missing: accept.
+        raise OSError(f"it has {len(names)} files; {_MOST_FILES} are read")
+    for name in names:
         entry = _read_entry(os.path.join(path, name), known.get(name, _ABSENT), limit, strict)
         if entry is not None:
             found[name] = entry

@@ -106,7 +106,7 @@ class CertificateHash:
     last list in use.  An empty file lists nothing.  Replace it by renaming a new one over it.
 
     Under ``not`` it keeps nobody out: an ECDSA signature has a second form, so that whoever has a certificate can give
-    it another hash.  ``serial`` with ``deny``, ``spki_hash`` and ``crl`` are for that.
+    it another hash.  ``serial`` with ``deny`` and ``crl`` are for that.
 
     Example::
 

@@ -67,4 +67,8 @@ class Listed:
         return value in self._values or (followed is not None and value in followed.value)
 
     def __len__(self) -> int:
-        return len(self._values | self._followed.value if self._followed is not None else self._values)
+        if self._followed is None:
+            return len(self._values)
+        # A union of a million would be made for each client that is refused.
+        listed = self._followed.value
+        return len(listed) + sum(value not in listed for value in self._values)

@@ -6,7 +6,6 @@ and without the name, which the caller adds.
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from edgegw.certificate import printable
 from edgegw.der import SEQUENCE, DERError, expect, only
@@ -56,21 +55,19 @@ _MOST_SHOWN = 80
 
 # --- text ---------------------------------------------------------------------------------------
 
-_PLAIN = re.compile(r"[ -~]*")
-#: Marks that turn or hide text beside them: line and paragraph separators, directions and their ends.
-_MARKS = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+#: Control characters (Unicode's category Cc), then marks that turn or hide text beside them: line and paragraph
+#: separators, directions and their ends.
+_UNSEEN = re.compile("([\0-\x1f\x7f-\x9f])|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def control_fault(text: str) -> str | None:
     """Say which character of a text none can see, or steers what stands around it."""
-    if _PLAIN.fullmatch(text):
+    found = _UNSEEN.search(text)
+    if found is None:
         return None
-    for character in text:
-        if unicodedata.category(character) == "Cc":
-            return "a NUL" if character == "\0" else f"the control character U+{ord(character):04X}"
-        if _MARKS.match(character):
-            return f"the invisible mark U+{ord(character):04X}"
-    return None
+    if found[0] == "\0":
+        return "a NUL"
+    return f"the {'control character' if found[1] else 'invisible mark'} U+{ord(found[0]):04X}"
 
 
 def shown_name(tag: int, contents: bytes) -> str:

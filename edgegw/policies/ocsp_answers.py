@@ -199,15 +199,20 @@ def _unwrapped(value: bytes) -> bytes:
 
 
 def _find(response: ocsp.OCSPResponse, question: Question) -> Any:
-    """Give what the answer says about the certificate that was asked about."""
+    """Give what the answer says about the certificate that was asked about; the worst, if it says several things."""
+    found = None
     for single in response.responses:
         digest = single.hash_algorithm.name
         if single.serial_number != question.serial or digest not in _ID_HASHES:
             continue
         name, key = [new_hash(digest, one, usedforsecurity=False).digest() for one in (question.name, question.key)]
         if (single.issuer_name_hash, single.issuer_key_hash) == (name, key):
-            return single
-    raise UnusableAnswer("it is about another certificate")
+            if single.certificate_status is not ocsp.OCSPCertStatus.GOOD:
+                return single
+            found = found or single
+    if found is None:
+        raise UnusableAnswer("it is about another certificate")
+    return found
 
 
 # --- who has signed it ----------------------------------------------------------------------

@@ -83,7 +83,8 @@ class RateLimit:
     certificate's key: nobody uses up the tokens of another with a copy of his certificate.
 
     Where it stands in the list matters: policies before it keep refused clients from taking tokens, and those behind
-    it run only for clients that have one.
+    it run only for clients that have one; all that are judged in the handshake come before those that are judged when
+    it is done.
 
     Memory is bounded: buckets that have filled up are forgotten, since they say nothing.  Where more than
     ``max_entries`` clients are not full, further ones share 1024 buckets of the same size, those of one IPv4 /16 or

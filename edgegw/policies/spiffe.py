@@ -47,7 +47,7 @@ class TrustDomain:
 
     bundle: FilePath = option(
         "A file with the certificates of its authorities: PEM, or a SPIFFE bundle (JSON) as SPIRE writes it.  It is "
-        "read again when it changes."
+        "read again when it changes; a SPIFFE bundle without keys says that none is valid any more, and lets nobody in."
     )
     paths: tuple[str, ...] = option(
         "Paths of its workloads that may come in.  * is one segment or a part of one, ** at the end one or more "

@@ -32,10 +32,8 @@ class Bundle:
     """
 
     def __init__(self, authorities: Iterable[Certificate]) -> None:
-        """:raises ValueError: there is none, or one of them is no CA's certificate."""
+        """:raises ValueError: one of them is no CA's certificate."""
         self.authorities = tuple(dict.fromkeys(authorities))
-        if not self.authorities:
-            raise ValueError("no certificate of an authority is in it")
         self._known = frozenset(self.authorities)
         self._by_name: dict[CanonicalName, list[tuple[Certificate, CertificateParts]]] = {}
         for one in self.authorities:
@@ -123,10 +121,12 @@ def read_bundle(data: bytes, trust_domain: str) -> Bundle:
     """Read a file: PEM, a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4), or a map of such bundles.
 
     Of a SPIFFE bundle, which is JSON, the keys for X.509-SVIDs count; others and those without a certificate
-    do not (X509-SVID §6.2).  A map, ``{"trust_domains": {"example.com": {"keys": […]}}}``, has several.
+    do not (X509-SVID §6.2).  One in which none is left makes all SVIDs of the trust domain invalid (§4.1.3): the bundle
+    then has no authority, and no chain ends in it.  A map, ``{"trust_domains": {"example.com": {"keys": […]}}}``, has
+    several.
 
     :param trust_domain: whose bundle is wanted of a map.
-    :raises ValueError: the text says why it cannot be read.
+    :raises ValueError: the text says why it cannot be read, or that PEM has no certificate in it.
     """
     if data.lstrip()[:1] == b"{":
         return Bundle(_of_json(data, trust_domain))
@@ -137,6 +137,8 @@ def read_bundle(data: bytes, trust_domain: str) -> Bundle:
         loaded = x509.load_pem_x509_certificates(data)
     except (ValueError, x509.InvalidVersion) as error:
         raise ValueError(f"it is neither PEM certificates nor a SPIFFE bundle: {error}") from None
+    if not loaded:
+        raise ValueError("no certificate of an authority is in it")
     return Bundle(certificate(one.public_bytes(Encoding.DER)) for one in loaded)
 
 
