@@ -1,7 +1,7 @@
 """What a policy is told of a client: facts, never connections or OpenSSL's objects."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
@@ -49,30 +49,46 @@ class Peer:
     ``AllowInsecureFallback``.
 
     :ivar connection: what is known of the connection, the identity among it.
-    :ivar now: the time to judge by, aware; the present but in ``edgegw explain --at``.
     :ivar attributes: what earlier policies of the list said in ``Accept``.
     :ivar request: the request that is being judged, at a route's rule; ``None`` for the connection.
     """
 
-    __slots__ = ("_chain", "attributes", "connection", "now", "request")
+    __slots__ = ("_chain", "_now", "attributes", "connection", "request")
 
     def __init__(
         self,
         connection: ConnectionInfo,
-        now: datetime,
+        now: datetime | Callable[[], datetime],
         chain: tuple[Certificate, ...] | None = None,
         attributes: Mapping[str, str] | None = None,
         request: RequestFacts | None = None,
     ) -> None:
-        """:param chain: the chain that was verified, the client's own first; ``None`` if it was not asked for."""
+        """Make one.
+
+        :param now: gives the time to judge by when it is first asked for, or is that time.
+        :param chain: the chain that was verified, the client's own first; ``None`` if it was not asked for.
+        """
         self.connection = connection
-        self.now = now
+        self._now = now
         self.attributes: Mapping[str, str] = {} if attributes is None else attributes
         self.request = request
         self._chain = chain
 
     def __repr__(self) -> str:
         return f"<Peer {self.address} on {self.listener}: {self.subject or 'no subject'}>"
+
+    @property
+    def now(self) -> datetime:
+        """The time to judge by, aware, the same for all policies; the present but in ``edgegw explain --at``."""
+        now = self._now
+        if not isinstance(now, datetime):
+            # Most policies do not care, and a look at the clock costs as much as some of them.
+            now = self._now = now()
+        return now
+
+    @now.setter
+    def now(self, now: datetime) -> None:
+        self._now = now
 
     # --- the certificate --------------------------------------------------------------------
 

@@ -26,6 +26,9 @@ UNDECIDED = FAILURES | frozenset({
     Reason.OCSP_UNAVAILABLE, Reason.OCSP_UNKNOWN, Reason.CHECK_UNAVAILABLE,
 })
 
+#: Makes a ruling without the call that its class would make of it.
+_new = tuple.__new__
+
 #: Seconds past which a plain policy has held up every other connection for too long.
 SLOW = 0.005
 
@@ -102,21 +105,29 @@ class PolicyStep:
         self._failed = failed
 
     def check(self, peer: Peer, rulings: list[Ruling]) -> Verdict | None:
-        certificate = peer.certificate
+        # This runs for every policy in every handshake: what most answers need no call for gets none.
+        certificate = peer.connection.identity.certificate
         if certificate is None and not self.without_certificate:
             return None
-        cache = self.cache
+        cache, counts = self.cache, self._counts
         if cache is not None and (known := cache.get(certificate, peer.verified)) is not None:
             return self._ruled(known, 0.0, rulings, cached=True)
         state = None if cache is None else cache.state
         started = perf_counter()
         try:
-            verdict = self._proper(self._check(peer))
+            verdict = self._check(peer)
+            if type(verdict) is not Accept or type(verdict.attributes) is not dict or verdict.attributes:
+                verdict = self._proper(verdict)
         except BaseException as error:
             verdict = self._error(error)
         seconds = perf_counter() - started
         if seconds > SLOW:
-            self._counts.slow += 1
+            counts.slow += 1
+        if cache is None and type(verdict) is Accept:
+            counts.seconds += seconds
+            counts.accepted += 1
+            rulings.append(_new(Ruling, (self.label, verdict, seconds, False)))
+            return verdict
         return self._judged(verdict, seconds, peer, rulings, state)
 
     async def check_later(self, peer: Peer, rulings: list[Ruling], limit: Limit) -> Verdict | None:

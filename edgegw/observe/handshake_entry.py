@@ -67,6 +67,10 @@ def kept_rulings(rulings: Sequence[Ruling]) -> tuple[Any, ...]:
     These are the policy, the code (empty if it accepted), the detail (of one that accepted: what it said of the
     client), seconds and whether it was an earlier answer.
     """
+    if len(rulings) == 1:
+        policy, verdict, seconds, cached = rulings[0]
+        if type(verdict) is Accept and not verdict.attributes:
+            return (0, policy, "", "", seconds, cached)
     left_out = len(rulings) - MAX_RULINGS
     if left_out > 0:
         rulings = (*rulings[: MAX_RULINGS - 1], rulings[-1])

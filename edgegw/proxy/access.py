@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,6 +14,7 @@ from edgegw.observe.metrics import RequestMetrics
 from edgegw.peer import Peer
 from edgegw.policy_chain import PolicyChain
 from edgegw.tls.deciding import decide_later
+from edgegw.tls.verification import now
 from edgegw.tls.waiting import time_limit
 from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
 from edgegw.wire.http1 import RequestHead
@@ -130,7 +130,7 @@ class RuleAccess:
             return _LET_IN
         if status is CertificateStatus.NONE and not policies.judges_everyone:
             return Reject(Reason.NO_CERTIFICATE, "a policy of the rule judges certificates")
-        peer = Peer(info, datetime.now(UTC), info.identity.known_chain, info.attributes, RequestView(head, host))
+        peer = Peer(info, now, info.identity.known_chain, info.attributes, RequestView(head, host))
         rulings: list[Ruling] = []
         verdict = policies.check(peer, rulings)
         if isinstance(verdict, Reject) or not policies.waits:

@@ -229,7 +229,7 @@ class ClientVerification:
             return True
         assert hearing.tls is not None
         info = hearing.describe(hearing.tls, Identity(status, hearing.certificate), False)
-        hearing.peer = Peer(info, self._clock(), hearing.chain)
+        hearing.peer = Peer(info, self._clock, hearing.chain)
         verdict = hearing.verdict = policies.check(hearing.peer, hearing.rulings)
         if type(verdict) is Accept or self._lets_everyone_in:
             return True
@@ -285,7 +285,7 @@ class ClientVerification:
                 # Nobody is asked for a certificate here, so nobody can have one that they accept.
                 return Reject(Reason.NO_CERTIFICATE, "a policy judges certificates, and none is asked for")
             info = hearing.describe(tls, identity, resumed)
-            hearing.peer = Peer(info, self._clock(), hearing.chain)
+            hearing.peer = Peer(info, self._clock, hearing.chain)
             hearing.verdict = self.policies.check(hearing.peer, hearing.rulings)
         if not isinstance(hearing.verdict, Reject):
             return identity
@@ -306,7 +306,7 @@ class ClientVerification:
 
     def peer_of(self, info: ConnectionInfo) -> Peer:
         """Give what policies are told of a client that has come in already."""
-        return Peer(info, self._clock(), info.identity.known_chain)
+        return Peer(info, self._clock, info.identity.known_chain)
 
     def still_good(self, tls: SSL.Connection, info: ConnectionInfo, before: ClientVerification) -> Reject | None:
         """Why a client that has come in would not come in now; ``None`` where its certificate is still good.
@@ -381,6 +381,10 @@ class ClientVerification:
         self, hearing: Hearing, leaf: Certificate, chain: tuple[Certificate, ...], fault: Reject | None
     ) -> Identity | Reject:
         if fault is None:
+            if hearing.peer is not None and not chain and not self._keep_verified:
+                told = hearing.peer.connection.identity
+                if told.status is CertificateStatus.VERIFIED:
+                    return told
             return Identity(
                 CertificateStatus.VERIFIED, leaf, chain, hearing.chain if self._keep_verified else None
             )
