@@ -230,8 +230,9 @@ def do_handshake(connection: SSL.Connection, asked: Asked | None = None) -> _Wan
 
     What pyOpenSSL's method of that name does, without an exception for each time that it has to wait.
 
-    :param asked: asked about the client's chain where the context is one of :func:`ask_about_certificates`; without
-        it such a handshake fails.
+    :param asked: asked about the client's chain where the context is one of :func:`ask_about_certificates`, about
+        each of its faults and, when all of it was checked, about the client's own certificate; without it such a
+        handshake fails.
     :raises SSL.Error: it failed; or whatever a callback raised.
     """
     global _asked
@@ -297,6 +298,9 @@ def verify_error_text(result: int) -> str:
 @_ffi.callback("int (*)(int, X509_STORE_CTX *)")  # type: ignore[untyped-decorator]  # cffi
 def _ask(ok: int, store: Any) -> int:
     try:
+        if ok == 1 and _depth(store):
+            # There is nothing to say of one above the client's own: that one comes last, and is asked about then.
+            return 1
         if _asked is not None and _asked(ok == 1, store):
             # What the verification, or a policy, has put into the thread's error queue stays there when nothing fails,
             # and would be blamed on whatever connection is next (OpenSSL before 4 decides by it in SSL_get_error).
@@ -324,6 +328,7 @@ def ask_about_certificates(context: SSL.Context, required: bool) -> None:
 
 _error_of = _lib.X509_STORE_CTX_get_error
 _set_error = _lib.X509_STORE_CTX_set_error
+_depth = _lib.X509_STORE_CTX_get_error_depth
 
 #: ``X509_V_ERR_UNSPECIFIED``: the alert is ``internal_error``.
 V_ERR_UNSPECIFIED: Final = 1
@@ -331,7 +336,7 @@ V_ERR_UNSPECIFIED: Final = 1
 
 def depth(store: Any) -> int:
     """Give how far the certificate that is asked about is from the client's own, which is 0."""
-    return int(_lib.X509_STORE_CTX_get_error_depth(store))
+    return int(_depth(store))
 
 
 def error(store: Any) -> int:

@@ -83,11 +83,8 @@ class Hearing:
     def asked(self, ok: bool, store: Any) -> bool:
         """Answer OpenSSL's callback; see :func:`edgegw.tls.openssl.do_handshake`."""
         try:
-            if not ok:
-                goes_on = self._verification.hear_error(self, store)
-            else:
-                # The certificates above it are asked about first; all have been checked when it comes to this one.
-                goes_on = openssl.depth(store) != 0 or self._verification.hear_client(self, store)
+            judge = self._verification
+            goes_on = judge.hear_client(self, store) if ok else judge.hear_error(self, store)
             self.ended = not goes_on
             return goes_on
         except BaseException:
