@@ -489,6 +489,31 @@ class LeakTests(PolicyCase):
         self.assertEqual(len(left), 0)
 
 
+class ConnectionLeakTests(AccessCase):
+    """Connections leave nothing behind."""
+
+    async def test_nothing_waits_for_the_collector(self) -> None:
+        """A connection whose requests were answered or refused is gone with its OpenSSL objects when it has ended."""
+        running = await self.start(rule("/", policies=(use(named),)))
+        clients = [self.root.issue(name) for name in ("good", "bad")]
+
+        async def visit() -> None:
+            for client in clients:
+                await self.ask(running, client, get("/", close=True))
+            await until(lambda: running.counts().connections == 0)
+
+        await visit()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(4):
+                await visit()
+            left = [one for one in gc.get_objects() if isinstance(one, (HTTPConnection, TLSServer))]
+        finally:
+            gc.enable()
+        self.assertEqual(left, [])
+
+
 class UnverifiedRuleTests(AccessCase):
     """Rules whose policies read the chain, for clients that have none."""
 

@@ -320,11 +320,11 @@ async def try_request(
     """
     outcome = _Outcome()
     site: Site = trial.judge.site
-    gate = RequestGate(outcome, site, info, refusal)
+    gate = RequestGate(site, info, refusal)
     by_name = gateway.by_name.get(trial.judge.model.name)
     if by_name is not None and trial.way is not None:
         gate.destination = RoutedDestination(site, by_name, info, trial.way.listener is not None)
-    gate.look_at(site, head)
+    gate.look_at(outcome, site, head)
     status, target, access = await outcome.done
     host = gate.destination.host_name
     if target is None:

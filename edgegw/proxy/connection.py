@@ -57,7 +57,7 @@ class HTTPConnection(ClientConnection):
         """:param refusal: see :class:`~edgegw.proxy.gate.RequestGate`."""
         super().__init__(site)
         self.info = info
-        self._gate = RequestGate(self, site, info, refusal)
+        self._gate = RequestGate(site, info, refusal)
         self._buffer = b""
         self._previous: RequestHead | None = None
         self._head: RequestHead | None = None
@@ -148,7 +148,7 @@ class HTTPConnection(ClientConnection):
         if head.method in _UNSUPPORTED_METHODS:
             self._refuse(405, head.method.decode("ascii", "replace"), _ALLOW)
             return
-        self._gate.look_at(site, head)
+        self._gate.look_at(self, site, head)
 
     def forward(self, head: RequestHead, target: Target) -> None:
         """See ``Gated``."""

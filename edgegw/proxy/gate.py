@@ -45,26 +45,27 @@ class Gated(Protocol):
 class RequestGate:
     """Looks at the requests of one connection.
 
+    It does not keep the connection, which keeps it: neither would be gone before the garbage collector came.
+
     :param refusal: why the client does not come in: it gets 403 for whatever it asks, but health checks.
     :ivar destination: where the last request went.
     """
 
-    __slots__ = ("_answers_probes", "_connection", "_deciding", "_info", "_refusal", "destination")
+    __slots__ = ("_answers_probes", "_deciding", "_info", "_refusal", "destination")
 
-    def __init__(self, connection: Gated, site: Site, info: ConnectionInfo, refusal: Reject | None) -> None:
-        self._connection = connection
+    def __init__(self, site: Site, info: ConnectionInfo, refusal: Reject | None) -> None:
         self._info = info
         self._refusal = refusal
         self._answers_probes = site.answers_probes(info.peer)
         self._deciding: Deferred[Verdict] | None = None
         self.destination = Destination(site, info)
 
-    def look_at(self, site: Site, head: RequestHead) -> None:
+    def look_at(self, connection: Gated, site: Site, head: RequestHead) -> None:
         """Decide about a request.
 
         :param site: the one that served the last request.
         """
-        connection, destination = self._connection, self.destination
+        destination = self.destination
         if self._answers_probes and site.is_health_check(head):
             connection.own_answer(200)
             return
@@ -86,34 +87,40 @@ class RequestGate:
         elif target.access is None:
             connection.forward(head, target)
         else:
-            self._ask(target.access, head, target)
+            self._ask(connection, target.access, head, target)
 
-    def _ask(self, access: RuleAccess, head: RequestHead, target: Target) -> None:
+    def _ask(self, connection: Gated, access: RuleAccess, head: RequestHead, target: Target) -> None:
         verdict = access.judge(self._info, head, self.destination.host_name)
         if isinstance(verdict, Deferred):
             self._deciding = verdict
-            verdict.addErrback(deciding_failed).addCallback(self._decided_later, access, head, target)
-            verdict.addErrback(self._failed)
+            verdict.addErrback(deciding_failed).addCallback(
+                self._decided_later, connection, access, head, target
+            )
+            verdict.addErrback(self._failed, connection)
         else:
-            self._decided(verdict, access, head, target)
+            self._decided(verdict, connection, access, head, target)
 
-    def _decided_later(self, verdict: Verdict, access: RuleAccess, head: RequestHead, target: Target) -> None:
+    def _decided_later(
+        self, verdict: Verdict, connection: Gated, access: RuleAccess, head: RequestHead, target: Target
+    ) -> None:
         if self._deciding is None:
             return  # the client has left, which has cancelled it
         self._deciding = None
-        self._decided(verdict, access, head, target)
+        self._decided(verdict, connection, access, head, target)
 
-    def _failed(self, failure: Failure) -> None:
+    def _failed(self, failure: Failure, connection: Gated) -> None:
         # Nobody else would hear of it: the reactor ends a connection only for what its own call raises.
         _log.failure("answering a request of {peer}", failure, peer=self._info.peer)
-        self._connection.cut()
+        connection.cut()
 
-    def _decided(self, verdict: Verdict, access: RuleAccess, head: RequestHead, target: Target) -> None:
+    def _decided(
+        self, verdict: Verdict, connection: Gated, access: RuleAccess, head: RequestHead, target: Target
+    ) -> None:
         if isinstance(verdict, Reject):
             log_refusal(verdict, self._info, access.route)
-            self._connection.count_refused(access, verdict.code)
+            connection.count_refused(access, verdict.code)
         else:
-            self._connection.forward(head, target)
+            connection.forward(head, target)
 
     def close(self) -> None:
         """The connection has ended: nobody waits for a decision."""
