@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from edgegw.config import ConfigError, Loaded, Severity, load
+from edgegw.registry import Found
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)
 
@@ -75,6 +76,27 @@ LISTENERS = """\
 listeners:
   - {name: web, port: 8443, tls: &tls {certificates: [{certificate: server.pem, private_key: server.key}]}}
 """
+
+
+class Kinds:
+    """Finds kinds of one sort of plugin, as the registry does.
+
+    :param what: the sort: ``backend``, ``sni_router`` and so on.
+    """
+
+    def __init__(self, what: str, *kinds: Any, problems: Sequence[str] = ()) -> None:
+        self.problems = list(problems)
+        self._what = what
+        self._kinds = {kind.name: kind for kind in kinds}
+
+    def find(self, what: str, name: str) -> Found | None:
+        """Give a kind."""
+        kind = self._kinds.get(name) if what == self._what else None
+        return None if kind is None else Found(kind, what, "here", "")
+
+    def names(self, what: str) -> list[str]:
+        """Give every name."""
+        return sorted(self._kinds)
 
 
 class ConfigTestCase(SynchronousTestCase):

@@ -37,7 +37,7 @@ from edgegw.registry import Found, Registry, check_kind
 from edgegw.testing import FakeEnvironment
 from edgegw.testing.waiting import result_of
 from edgegw.wire.http1 import parse_response_head
-from tests.config_documents import LISTENERS, NOW, ConfigTestCase
+from tests.config_documents import LISTENERS, NOW, ConfigTestCase, Kinds
 from tests.gateway import gateway, http_listener, start_gateway
 from tests.raw_client import connect
 
@@ -89,23 +89,6 @@ class ByHand:
     def build(self, config: Any, env: IEnvironment) -> Any:
         """Make it."""
         return self.made
-
-
-class Kinds:
-    """Finds kinds as the registry does."""
-
-    def __init__(self, *kinds: Any, problems: Sequence[str] = ()) -> None:
-        self.problems = list(problems)
-        self._kinds = {kind.name: kind for kind in kinds}
-
-    def find(self, what: str, name: str) -> Found | None:
-        """Give a kind."""
-        kind = self._kinds.get(name) if what == "backend" else None
-        return None if kind is None else Found(kind, what, "here", "")
-
-    def names(self, what: str) -> list[str]:
-        """Give every name."""
-        return sorted(self._kinds)
 
 
 class DecoratorTests(SynchronousTestCase):
@@ -302,7 +285,7 @@ class ConfigurationTests(ConfigTestCase):
     def options(self, *kinds: Any) -> dict[str, Any]:
         """Give what makes the loader find these kinds and no others."""
         return {
-            "find_plugins": lambda path: Kinds(*(kinds or (greet, Silent, Respond))),
+            "find_plugins": lambda path: Kinds("backend", *(kinds or (greet, Silent, Respond))),
             "make_environment": lambda kind, place: FakeEnvironment(str(self.directory)),
         }
 

@@ -42,7 +42,7 @@ from edgegw.model import (
 )
 from edgegw.registry import Found, check_kind
 from edgegw.testing import FakeEnvironment
-from tests.config_documents import NOW, ConfigTestCase
+from tests.config_documents import NOW, ConfigTestCase, Kinds
 from tests.gateway import (
     SERVER,
     Authority,
@@ -237,23 +237,6 @@ class DecoratorTests(SynchronousTestCase):
         self.assertRaises(ValueError, team.build, Config("x-é"), FakeEnvironment())
 
 
-class Kinds:
-    """Finds kinds as the registry does."""
-
-    def __init__(self, *kinds: Any, problems: Sequence[str] = ()) -> None:
-        self.problems = list(problems)
-        self._kinds = {kind.name: kind for kind in kinds}
-
-    def find(self, what: str, name: str) -> Found | None:
-        """Give a kind."""
-        kind = self._kinds.get(name) if what == "header_injector" else None
-        return None if kind is None else Found(kind, what, "here", "")
-
-    def names(self, what: str) -> list[str]:
-        """Give every name."""
-        return sorted(self._kinds)
-
-
 class ConfigurationTests(ConfigTestCase):
     """``header_injection`` with plugins in it."""
 
@@ -265,7 +248,7 @@ class ConfigurationTests(ConfigTestCase):
     def options(self, *kinds: Any, problems: Sequence[str] = ()) -> dict[str, Any]:
         """Give what makes the loader find these kinds and no others."""
         return {
-            "find_plugins": lambda path: Kinds(*(kinds or (team, claims, Bare)), problems=problems),
+            "find_plugins": lambda path: Kinds("header_injector", *(kinds or (team, claims, Bare)), problems=problems),
             "make_environment": lambda kind, place: FakeEnvironment(self.directory),
         }
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -36,7 +36,7 @@ from edgegw.registry import Found, Registry, check_kind
 from edgegw.testing import FakeEnvironment
 from edgegw.tls.routing import hello_facts
 from edgegw.wire.client_hello import BadClientHello, ClientHello, parse_client_hello
-from tests.config_documents import NOW, ConfigTestCase
+from tests.config_documents import NOW, ConfigTestCase, Kinds
 from tests.test_client_hello import extension, handmade
 
 LIMIT = 16_384
@@ -92,23 +92,6 @@ class ByHand:
     def build(self, config: Any, env: IEnvironment) -> Any:
         """Make it."""
         return self.made
-
-
-class Kinds:
-    """Finds kinds as the registry does."""
-
-    def __init__(self, *kinds: Any, problems: Sequence[str] = ()) -> None:
-        self.problems = list(problems)
-        self._kinds = {kind.name: kind for kind in kinds}
-
-    def find(self, what: str, name: str) -> Found | None:
-        """Give a kind."""
-        kind = self._kinds.get(name) if what == "sni_router" else None
-        return None if kind is None else Found(kind, what, "here", "")
-
-    def names(self, what: str) -> list[str]:
-        """Give every name."""
-        return sorted(self._kinds)
 
 
 class DecoratorTests(SynchronousTestCase):
@@ -237,7 +220,7 @@ class ConfigurationTests(ConfigTestCase):
     def options(self, *kinds: Any) -> dict[str, Any]:
         """Give what makes the loader find these kinds and no others."""
         return {
-            "find_plugins": lambda path: Kinds(*(kinds or (by_tenant, Later))),
+            "find_plugins": lambda path: Kinds("sni_router", *(kinds or (by_tenant, Later))),
             "make_environment": lambda kind, place: FakeEnvironment(self.directory),
         }
 

@@ -1,7 +1,6 @@
 """Certificate sources as plugins: what authors write, what a configuration says, and the ones that come with it."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from edgegw.config import describe
 from edgegw.config.native import schema
 from edgegw.kinds.source import CertificateSourceKind
 from edgegw.model import CertificateSourceUse, ServerCertificate
-from edgegw.registry import Found, Registry, check_kind
+from edgegw.registry import Registry, check_kind
 from edgegw.sources.directory import PAIRS, Directory, DirectoryConfig
 from edgegw.sources.files import Files, FilesConfig
 from edgegw.testing import FakeEnvironment
-from tests.config_documents import CA, NOW, SERVER, ConfigTestCase, issue
+from tests.config_documents import CA, NOW, SERVER, ConfigTestCase, Kinds, issue
 
 PAIR = CertificateAndKey(SERVER.pem + CA.pem, SERVER.key_pem)
 
@@ -163,24 +162,6 @@ class DecoratorTests(SynchronousTestCase):
         self.assertRaisesRegex(TypeError, "@certificate_source", certificate_source, documented)
 
 
-class Kinds:
-    """Finds kinds as the registry does."""
-
-    problems: Sequence[str] = ()
-
-    def __init__(self, *kinds: Any) -> None:
-        self._kinds = {kind.name: kind for kind in kinds}
-
-    def find(self, what: str, name: str) -> Found | None:
-        """Give a kind."""
-        kind = self._kinds.get(name) if what == "certificate_source" else None
-        return None if kind is None else Found(kind, what, "here", "")
-
-    def names(self, what: str) -> list[str]:
-        """Give every name."""
-        return sorted(self._kinds)
-
-
 class ConfigurationTests(ConfigTestCase):
     """``source`` in place of a certificate's files."""
 
@@ -193,7 +174,7 @@ class ConfigurationTests(ConfigTestCase):
     def options(self) -> dict[str, Any]:
         """Give what makes the loader find the kinds here."""
         return {
-            "find_plugins": lambda path: Kinds(fixed, Mistaken, Files, Directory),
+            "find_plugins": lambda path: Kinds("certificate_source", fixed, Mistaken, Files, Directory),
             "make_environment": lambda kind, place: FakeEnvironment(self.directory),
         }
 
