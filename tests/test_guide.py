@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,12 +17,20 @@ HERE = Path(__file__).resolve().parent
 
 
 def free_ports(count: int) -> list[int]:
-    """Give TCP ports that nobody listens on now, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [taken.getsockname()[1] for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
+    """Give TCP ports that nobody listens on now, all different.
+
+    They lie below those that the system gives to clients: what other tests connect with meanwhile takes none of them.
+    """
+    ports: list[int] = []
+    for port in random.sample(range(12_000, 32_000), 1_000):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise AssertionError("there are no free ports")
 
 
 class GuideTests(SynchronousTestCase):
