@@ -88,6 +88,11 @@ class Step(Protocol):
 class PolicyStep:
     """One policy."""
 
+    __slots__ = (
+        "_check", "_codes", "_counts", "_failed", "cache", "environment", "label", "needs_chain", "policy", "recheck",
+        "waits", "without_certificate",
+    )
+
     def __init__(self, use: PolicyUse, label: str, counts: PolicyCounts, failed: Failed) -> None:
         policy: IPolicy = use.policy
         self.label = label

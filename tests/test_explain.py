@@ -708,7 +708,7 @@ class HostileTests(ExplainCase):
         rows = [
             ("--cert", b"", "has no certificate in it"),
             ("--cert", issued.key_pem, "has no certificate in it"),
-            ("--cert", os.urandom(1000), "has no certificate in it"),
+            ("--cert", bytes(1000), "has no certificate in it"),
             ("--cert", issued.der[:-1], "cannot be read as a certificate"),
             ("--cert", issued.pem[:-20], "has a PEM block without its end"),
             ("--cert", b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", "1 cannot be read"),

@@ -9,7 +9,7 @@ from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
 from edgegw.reasons import ALERT_NAMES, ERROR_ALERTS, alert, reasons_text
-from edgegw.tls import openssl
+from edgegw.tls import openssl, store_context
 from edgegw.tls.failure import error_for_refusal
 from edgegw.verdict import EXPLANATIONS, Reason
 from tests.gateway import Authority, Issued
@@ -71,8 +71,8 @@ class AlertTests(SynchronousTestCase):
         """Shake hands with a server that refuses the client's certificate with an error; gives the alerts it got."""
 
         def ask(ok: bool, store: Any) -> bool:
-            if openssl.depth(store) == 0:
-                openssl.set_error(store, error)
+            if store_context.depth(store) == 0:
+                store_context.set_error(store, error)
                 return False
             return ok
 

@@ -24,7 +24,7 @@ from edgegw.model import ClientValidation, RefuseWith, ServerCertificate, TLSSet
 from edgegw.observe.certificate_summary import shorten
 from edgegw.proxy.policing import policies_of
 from edgegw.reasons import ALERT_NAMES, alert
-from edgegw.tls.openssl import verify_error_text
+from edgegw.tls.store_context import verify_error_text
 from edgegw.verdict import Accept, Reason, Reject
 
 __all__ = ["Document", "case_of", "certificate_findings", "connection_findings", "moment"]

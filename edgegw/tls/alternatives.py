@@ -14,7 +14,7 @@ from OpenSSL import crypto
 from edgegw.certificate import Certificate, certificate
 from edgegw.model import ClientValidation
 from edgegw.policies.chain_building import alternative_chains
-from edgegw.tls import openssl
+from edgegw.tls import store_context
 
 __all__ = ["Alternatives"]
 
@@ -61,7 +61,7 @@ class Alternatives:
 def _is_good(chain: tuple[Certificate, ...], now: datetime) -> bool:
     try:
         parsed = [crypto.X509.from_cryptography(one.x509) for one in chain]
-        store = openssl.client_store(parsed[-1:], now)
+        store = store_context.client_store(parsed[-1:], now)
         crypto.X509StoreContext(store, parsed[0], parsed[1:-1]).verify_certificate()
     except (ValueError, crypto.Error, crypto.X509StoreContextError):
         return False

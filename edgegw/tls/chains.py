@@ -9,7 +9,7 @@ from OpenSSL import crypto
 
 from edgegw.certificate import Certificate
 from edgegw.model import ClientValidation
-from edgegw.tls import openssl
+from edgegw.tls import store_context
 from edgegw.tls.failure import reason_for_verify_result
 from edgegw.verdict import Reason, Reject
 
@@ -28,7 +28,7 @@ def chain_fault(chain: Sequence[Certificate], validation: ClientValidation, when
             for anchor in validation.trust_anchors
         ]
         parsed = [crypto.X509.from_cryptography(one.x509) for one in chain]
-        store = openssl.client_store(anchors, when or datetime.now(UTC))
+        store = store_context.client_store(anchors, when or datetime.now(UTC))
         verified = crypto.X509StoreContext(store, parsed[0], parsed[1:]).get_verified_chain()
     except crypto.X509StoreContextError as error:
         code = error.errors[0] if error.errors else 0

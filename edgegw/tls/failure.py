@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from OpenSSL import SSL
 
-from edgegw.tls.openssl import verify_error_text
+from edgegw.tls.store_context import verify_error_text
 from edgegw.verdict import Reason, Reject
 
 __all__ = ["error_for_refusal", "reason_for_error", "reason_for_verify_result"]

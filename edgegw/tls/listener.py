@@ -256,9 +256,7 @@ class TLSListener:
             transport.owner.port_number,  # type: ignore[attr-defined]  # PortProfile
             transport.server_name or canonical_server_name(tls),
             self._uris_shown(tls) if self._server_uris is None else self._server_uris,
-            tls.get_protocol_version_name(),
-            tls.get_cipher_name(),
-            tls.get_group_name(),
+            *openssl.negotiated(tls),
             resumed,
         )
 
@@ -308,9 +306,9 @@ class TLSListener:
         resumed = False
         if info is not None:
             version, cipher, group, resumed = info.tls_version, info.cipher, info.group, info.resumed
-        elif tls is not None and tls.get_cipher_name() is not None:
-            version, cipher, group = tls.get_protocol_version_name(), tls.get_cipher_name(), tls.get_group_name()
-            resumed = openssl.was_resumed(tls)
+        elif tls is not None:
+            version, cipher, group = openssl.negotiated(tls)
+            resumed = cipher is not None and openssl.was_resumed(tls)
         return self._record.add(
             self.model.name, str(transport.hostname), int(transport.client[1]),
             transport.server_name if info is None else info.server_name, version, cipher, group, resumed, status,

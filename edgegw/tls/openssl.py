@@ -1,19 +1,20 @@
-"""The one place that calls OpenSSL behind pyOpenSSL's back, and why it has to.
+"""What is done with a connection of OpenSSL's behind pyOpenSSL's back, and why it has to be.
 
 pyOpenSSL's ``recv`` allocates and copies twice, its verify callback can set no X.509 error,
 and it has no word for groups, signature algorithms or resumption.  The bindings it stands on
-have.  They are private: every use of them is here, checked when this module is imported, so that
-a release without one of them fails at the start and not at a handshake.
+(:mod:`edgegw.tls.bindings`) have.
 """
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any, Final
 
-from OpenSSL import SSL, _util, crypto
+from OpenSSL import SSL
 from twisted.logger import Logger
+
+from edgegw.tls import store_context
+from edgegw.tls.bindings import ffi, lib, require
 
 __all__ = [
     "NO_AUTO_CHAIN",
@@ -26,64 +27,39 @@ __all__ = [
     "Asked",
     "accept",
     "ask_about_certificates",
-    "client_certificate",
-    "client_digest",
-    "client_store",
-    "depth",
     "do_handshake",
-    "error",
+    "negotiated",
     "openssl_version",
     "peer_digest",
     "read",
     "set_groups",
-    "set_error",
     "set_signature_algorithms",
-    "verified_chain",
-    "verify_error_text",
     "verify_result",
     "was_resumed",
     "write",
 ]
 
 _log = Logger("edgegw.tls")
-_lib: Any = _util.lib
-_ffi: Any = _util.ffi
 
-_missing = [
-    name
-    for name in (
-        "EVP_get_digestbyname",
-        "SSL_do_handshake",
-        "SSL_get_peer_certificate",
-        "X509_digest",
-        "X509_free",
-        "SSL_read",
-        "SSL_write",
-        "SSL_pending",
-        "SSL_get_error",
-        "SSL_clear_mode",
-        "SSL_get_verify_result",
-        "SSL_session_reused",
-        "SSL_CTX_set_verify",
-        "SSL_CTX_set1_curves_list",
-        "SSL_CTX_set1_sigalgs_list",
-        "X509_verify_cert_error_string",
-        "X509_STORE_CTX_get0_cert",
-        "X509_STORE_CTX_get1_chain",
-        "X509_STORE_CTX_get_error",
-        "X509_STORE_CTX_get_error_depth",
-        "X509_STORE_CTX_set_error",
-        "X509_up_ref",
-        "X509_STORE_set_purpose",
-        "sk_X509_free",
-        "sk_X509_num",
-        "sk_X509_value",
-        "ERR_clear_error",
-    )
-    if not hasattr(_lib, name)
-]
-if _missing:
-    raise ImportError(f"this pyOpenSSL's bindings lack {', '.join(_missing)}", name="OpenSSL._util")
+require(
+    "ERR_clear_error",
+    "SSL_CIPHER_get_name",
+    "SSL_CTX_set1_curves_list",
+    "SSL_CTX_set1_sigalgs_list",
+    "SSL_CTX_set_verify",
+    "SSL_clear_mode",
+    "SSL_do_handshake",
+    "SSL_get_current_cipher",
+    "SSL_get_error",
+    "SSL_get_peer_certificate",
+    "SSL_get_verify_result",
+    "SSL_pending",
+    "SSL_read",
+    "SSL_session_reused",
+    "SSL_version",
+    "SSL_write",
+    "X509_free",
+)
 
 #: The most plaintext in one TLS record (RFC 8446 §5.1).
 RECORD_SIZE: Final = 16_384
@@ -93,25 +69,30 @@ READ_BUFFER_SIZE: Final = 8 * RECORD_SIZE
 #: Send the chain that was configured and nothing that the store of client CAs could add (ssl.h).
 NO_AUTO_CHAIN: Final = 0x8
 #: A write may be taken in parts and repeated from another buffer that begins with the same bytes.
-WRITE_MODES: Final = _lib.SSL_MODE_ENABLE_PARTIAL_WRITE | _lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+WRITE_MODES: Final = lib.SSL_MODE_ENABLE_PARTIAL_WRITE | lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
 
 # One buffer serves every connection: a read fills it and copies out before it returns.
-_buffer = _ffi.new("char[]", READ_BUFFER_SIZE)
-_digest = _ffi.new("unsigned char[]", 64)
-_digest_size = _ffi.new("unsigned int *")
-_SHA256 = _lib.EVP_get_digestbyname(b"sha256")
-_ssl_do_handshake = _lib.SSL_do_handshake
-_ssl_read = _lib.SSL_read
-_ssl_write = _lib.SSL_write
-_ssl_pending = _lib.SSL_pending
-_ssl_get_error = _lib.SSL_get_error
-_clear_error = _lib.ERR_clear_error
-_from_buffer = _ffi.from_buffer
-_view = _ffi.buffer
+_buffer = ffi.new("char[]", READ_BUFFER_SIZE)
+_ssl_do_handshake = lib.SSL_do_handshake
+_ssl_read = lib.SSL_read
+_ssl_write = lib.SSL_write
+_ssl_pending = lib.SSL_pending
+_ssl_get_error = lib.SSL_get_error
+_session_reused = lib.SSL_session_reused
+_verify_result = lib.SSL_get_verify_result
+_version_number = lib.SSL_version
+_current_cipher = lib.SSL_get_current_cipher
+# Bindings to OpenSSL 3.0 and 3.1 have none.
+_group_name = getattr(lib, "SSL_get0_group_name", None)
+_clear_error = lib.ERR_clear_error
+_from_buffer = ffi.from_buffer
+_view = ffi.buffer
+_string = ffi.string
+_NULL = ffi.NULL
 
-_WANT_READ = _lib.SSL_ERROR_WANT_READ
-_WANT_WRITE = _lib.SSL_ERROR_WANT_WRITE
-_ZERO_RETURN = _lib.SSL_ERROR_ZERO_RETURN
+_WANT_READ = lib.SSL_ERROR_WANT_READ
+_WANT_WRITE = lib.SSL_ERROR_WANT_WRITE
+_ZERO_RETURN = lib.SSL_ERROR_ZERO_RETURN
 
 
 class _Want:
@@ -143,7 +124,7 @@ def accept(context: SSL.Context, sock: socket.socket) -> SSL.Connection:
     connection.set_accept_state()
     # pyOpenSSL sets it for callers that block.  With it one read would go on over key updates and other
     # records without application data for as long as a client sends them.
-    _lib.SSL_clear_mode(connection._ssl, _lib.SSL_MODE_AUTO_RETRY)
+    lib.SSL_clear_mode(connection._ssl, lib.SSL_MODE_AUTO_RETRY)
     return connection
 
 
@@ -257,7 +238,37 @@ def do_handshake(connection: SSL.Connection, asked: Asked | None = None) -> _Wan
 
 def was_resumed(connection: SSL.Connection) -> bool:
     """Whether the handshake resumed a session (RFC 8446 §2.2)."""
-    return bool(_lib.SSL_session_reused(connection._ssl))
+    return bool(_session_reused(connection._ssl))
+
+
+# What OpenSSL calls things, read once.  Its cipher suites are constants of the library; the names of groups belong to a
+# context and are told apart by their text.
+_VERSIONS: Final = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+_cipher_names: dict[Any, str] = {}
+_group_names: dict[bytes, str] = {}
+
+
+def negotiated(connection: SSL.Connection) -> tuple[str | None, str | None, str | None]:
+    """Give the version, cipher suite and key exchange group as OpenSSL names them; ``None`` for what is not known.
+
+    A third of the cost of asking pyOpenSSL for them one by one.
+    """
+    ssl = connection._ssl
+    cipher = _current_cipher(ssl)
+    name = _cipher_names.get(cipher)
+    if name is None:
+        if cipher == _NULL:
+            return None, None, None
+        name = _cipher_names[cipher] = _string(lib.SSL_CIPHER_get_name(cipher)).decode("ascii", "replace")
+    # With a cipher there is a session, without which asking for the group is a segmentation fault.
+    pointer = _NULL if _group_name is None else _group_name(ssl)
+    if pointer == _NULL:
+        return _VERSIONS.get(_version_number(ssl)), name, None
+    text = _string(pointer)
+    group = _group_names.get(text)
+    if group is None:
+        group = _group_names[text] = text.decode("ascii", "replace")
+    return _VERSIONS.get(_version_number(ssl)), name, group
 
 
 def peer_digest(connection: SSL.Connection) -> bytes | None:
@@ -265,18 +276,12 @@ def peer_digest(connection: SSL.Connection) -> bytes | None:
 
     A tenth of the cost of taking the certificate out: a client that comes back is known by it.
     """
-    certificate = _lib.SSL_get_peer_certificate(connection._ssl)
-    if certificate == _ffi.NULL:
+    certificate = lib.SSL_get_peer_certificate(connection._ssl)
+    if certificate == _NULL:
         return None
-    digest = _digest_of(certificate)
-    _lib.X509_free(certificate)
+    digest = store_context.digest_of(certificate)
+    lib.X509_free(certificate)
     return digest
-
-
-def _digest_of(certificate: Any) -> bytes:
-    if _lib.X509_digest(certificate, _SHA256, _digest, _digest_size) != 1:
-        raise SSL.Error([("", "", "no digest of the client's certificate")])
-    return _view(_digest, 32)[:]  # type: ignore[no-any-return]  # cffi
 
 
 def verify_result(connection: SSL.Connection) -> int:
@@ -284,21 +289,16 @@ def verify_result(connection: SSL.Connection) -> int:
 
     A resumed session gives the result of the handshake that made it.
     """
-    return int(_lib.SSL_get_verify_result(connection._ssl))
-
-
-def verify_error_text(result: int) -> str:
-    """Give OpenSSL's words for an ``X509_V_…`` result."""
-    return str(_ffi.string(_lib.X509_verify_cert_error_string(result)).decode("ascii", "replace"))
+    return int(_verify_result(connection._ssl))
 
 
 # --- the verification of a client's chain ---------------------------------------------------
 
 
-@_ffi.callback("int (*)(int, X509_STORE_CTX *)")  # type: ignore[untyped-decorator]  # cffi
+@ffi.callback("int (*)(int, X509_STORE_CTX *)")  # type: ignore[untyped-decorator]  # cffi
 def _ask(ok: int, store: Any) -> int:
     try:
-        if ok == 1 and _depth(store):
+        if ok == 1 and store_context.depth(store):
             # There is nothing to say of one above the client's own: that one comes last, and is asked about then.
             return 1
         if _asked is not None and _asked(ok == 1, store):
@@ -308,9 +308,9 @@ def _ask(ok: int, store: Any) -> int:
             return 1
     except BaseException:
         _log.failure("judging a client's certificate")
-        _set_error(store, V_ERR_UNSPECIFIED)
-    if _error_of(store) == 0:
-        _set_error(store, V_ERR_UNSPECIFIED)
+        store_context.set_error(store, V_ERR_UNSPECIFIED)
+    if store_context.error(store) == 0:
+        store_context.set_error(store, V_ERR_UNSPECIFIED)
     return 0
 
 
@@ -323,73 +323,11 @@ def ask_about_certificates(context: SSL.Context, required: bool) -> None:
     :param required: whether a client that sends none is refused.
     """
     mode = SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if required else 0)
-    _lib.SSL_CTX_set_verify(context._context, mode, _ask)
+    lib.SSL_CTX_set_verify(context._context, mode, _ask)
 
-
-_error_of = _lib.X509_STORE_CTX_get_error
-_set_error = _lib.X509_STORE_CTX_set_error
-_depth = _lib.X509_STORE_CTX_get_error_depth
 
 #: ``X509_V_ERR_UNSPECIFIED``: the alert is ``internal_error``.
 V_ERR_UNSPECIFIED: Final = 1
-
-
-def depth(store: Any) -> int:
-    """Give how far the certificate that is asked about is from the client's own, which is 0."""
-    return int(_depth(store))
-
-
-def error(store: Any) -> int:
-    """Give the ``X509_V_ERR_…`` that is asked about."""
-    return int(_error_of(store))
-
-
-def set_error(store: Any, code: int) -> None:
-    """Put another ``X509_V_ERR_…`` in its place: the alert to the client follows from it; 0 forgives."""
-    _set_error(store, code)
-
-
-def client_digest(store: Any) -> bytes:
-    """Give the SHA-256 of the client's own certificate, 32 bytes."""
-    return _digest_of(_lib.X509_STORE_CTX_get0_cert(store))
-
-
-def client_certificate(store: Any) -> bytes:
-    """Give the client's own certificate, DER."""
-    return _der(_lib.X509_STORE_CTX_get0_cert(store))
-
-
-def verified_chain(store: Any) -> list[bytes]:
-    """Give the chain as far as it was built, DER, the client's own certificate first."""
-    chain = _lib.X509_STORE_CTX_get1_chain(store)
-    if chain == _ffi.NULL:
-        return []
-    ders = []
-    for at in range(_lib.sk_X509_num(chain)):
-        certificate = _lib.sk_X509_value(chain, at)
-        ders.append(_der(certificate))
-        _lib.X509_free(certificate)
-    _lib.sk_X509_free(chain)
-    return ders
-
-
-def client_store(anchors: Iterable[crypto.X509], now: datetime) -> crypto.X509Store:
-    """Make a store that trusts certificates as issuers of clients, intermediates as well as roots."""
-    store = crypto.X509Store()
-    for anchor in anchors:
-        store.add_cert(anchor)
-    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-    store.set_time(now)
-    if _lib.X509_STORE_set_purpose(store._store, _lib.X509_PURPOSE_SSL_CLIENT) != 1:
-        raise crypto.Error([("", "", "no purpose for a store")])
-    return store
-
-
-def _der(certificate: Any) -> bytes:
-    _lib.X509_up_ref(certificate)
-    # It takes the reference over and gives it back when it is collected.
-    owned = crypto.X509._from_raw_x509_ptr(certificate)
-    return crypto.dump_certificate(crypto.FILETYPE_ASN1, owned)
 
 
 def set_groups(context: SSL.Context, groups: tuple[str, ...]) -> None:
@@ -397,7 +335,7 @@ def set_groups(context: SSL.Context, groups: tuple[str, ...]) -> None:
 
     :raises ValueError: OpenSSL has none of that name.
     """
-    if _lib.SSL_CTX_set1_curves_list(context._context, ":".join(groups).encode()) != 1:
+    if lib.SSL_CTX_set1_curves_list(context._context, ":".join(groups).encode()) != 1:
         _clear_error()
         raise ValueError(f"OpenSSL does not know one of the groups {', '.join(groups)}")
 
@@ -407,7 +345,7 @@ def set_signature_algorithms(context: SSL.Context, names: tuple[str, ...]) -> No
 
     :raises ValueError: OpenSSL has none of that name.
     """
-    if _lib.SSL_CTX_set1_sigalgs_list(context._context, ":".join(names).encode()) != 1:
+    if lib.SSL_CTX_set1_sigalgs_list(context._context, ":".join(names).encode()) != 1:
         _clear_error()
         raise ValueError(f"OpenSSL does not know one of the signature algorithms {', '.join(names)}")
 

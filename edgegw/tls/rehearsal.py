@@ -20,7 +20,7 @@ from OpenSSL import SSL, crypto
 
 from edgegw.certificate import Certificate, certificate
 from edgegw.identity import CertificateStatus, ConnectionInfo, Identity
-from edgegw.tls import openssl
+from edgegw.tls import openssl, store_context
 from edgegw.tls.failure import reason_for_error
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.verification import Hearing
@@ -177,7 +177,7 @@ class _Play:
 
     def _asked(self, ok: bool, store: Any) -> bool:
         hearing = self._stage.hearing
-        self.chain = tuple(map(certificate, openssl.verified_chain(store)))
+        self.chain = tuple(map(certificate, store_context.verified_chain(store)))
         return hearing is not None and hearing.asked(ok, store)
 
     def run(self) -> Reject | None:

@@ -21,11 +21,11 @@ from edgegw.model import ClientValidation, ValidationMode
 from edgegw.peer import Peer
 from edgegw.policies.encoded_parts import encoded_parts, remembered
 from edgegw.policy_chain import PolicyChain
-from edgegw.tls import openssl
+from edgegw.tls import openssl, store_context
 from edgegw.tls.alternatives import Alternatives
 from edgegw.tls.chains import chain_fault
 from edgegw.tls.failure import error_for_refusal, reason_for_verify_result
-from edgegw.tls.openssl import verify_error_text
+from edgegw.tls.store_context import verify_error_text
 from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
 
 __all__ = ["ClientVerification", "Clock", "Hearing", "now"]
@@ -51,6 +51,9 @@ class Hearing:
 
     :ivar tls: the connection; set before the handshake begins.
     :ivar certificate: the client's own, as soon as it was seen.
+    :ivar identity: as what it counts if its chain is good.
+    :ivar signs: whether its key is for signing.
+    :ivar accepted: as what the client comes in, where all that is to be asked in the handshake was and spoke for it.
     :ivar errors: what OpenSSL found wrong with the chain, with the distance from the client's certificate, first
         things first.
     :ivar ended: whether the handshake was failed for what was found out.
@@ -62,8 +65,8 @@ class Hearing:
     """
 
     __slots__ = (
-        "_verification", "certificate", "chain", "describe", "ended", "errors", "peer", "proved", "rulings", "tls",
-        "verdict",
+        "_verification", "accepted", "certificate", "chain", "describe", "ended", "errors", "identity", "peer",
+        "proved", "rulings", "signs", "tls", "verdict",
     )
 
     def __init__(self, verification: ClientVerification, describe: Describe) -> None:
@@ -72,6 +75,9 @@ class Hearing:
         self.describe = describe
         self.tls: SSL.Connection | None = None
         self.certificate: Certificate | None = None
+        self.identity: Identity | None = None
+        self.signs = False
+        self.accepted: Identity | None = None
         self.errors: list[tuple[int, int]] = []
         self.chain: tuple[Certificate, ...] | None = None
         self.ended = False
@@ -94,6 +100,7 @@ class Hearing:
 
     def begin_again(self) -> None:
         """Forget what the policies said: they were told something that has turned out otherwise."""
+        self.accepted = None
         self.peer = None
         self.verdict = None
         self.rulings = []
@@ -170,7 +177,8 @@ class ClientVerification:
         self._trust = None if validation is None else (validation.trust_anchors, validation.max_depth, validation.mode)
         self._keep_chain = keep_chain
         self._clock = clock
-        self._known: dict[bytes, Certificate] = {}
+        # By its digest, as what a certificate counts with a good chain, and whether its key is for signing.
+        self._known: dict[bytes, tuple[Identity, bool]] = {}
         self._fallback = validation is not None and validation.mode is ValidationMode.ALLOW_INSECURE_FALLBACK
         self._lets_everyone_in = self._fallback and validation is not None and validation.envoy_compatible
         offered = () if policies is None else policies.policies
@@ -179,6 +187,7 @@ class ClientVerification:
         self._alternatives = Alternatives(validation, tries) if tries and validation is not None else None
         self._keep_verified = keep_verified
         self._needs_chain = keep_verified or (policies is not None and policies.needs_chain)
+        self._bare = not (keep_chain or keep_verified)
         #: Whether faults of a chain do not end the handshake.
         self.goes_on = self._fallback or self._alternatives is not None
         self.tickets = not (keep_chain or self._needs_chain or self._alternatives)
@@ -193,12 +202,12 @@ class ClientVerification:
 
     def hear_error(self, hearing: Hearing, store: Any) -> bool:
         """OpenSSL found a fault in the chain; whether the handshake goes on all the same."""
-        error, depth = openssl.error(store), openssl.depth(store)
-        if hearing.certificate is None:
-            hearing.certificate = self._client(store)
+        error, depth = store_context.error(store), store_context.depth(store)
+        if hearing.identity is None:
+            self._meet(hearing, store)
         if self._forgives_dates and depth == 0 and error in _OUT_OF_DATE:
             # The policy that forgives it judges the dates instead.  What else was found stays in the session.
-            openssl.set_error(store, hearing.errors[-1][0] if hearing.errors else 0)
+            store_context.set_error(store, hearing.errors[-1][0] if hearing.errors else 0)
             return True
         hearing.errors.append((error, depth))
         if not self.goes_on:
@@ -208,42 +217,49 @@ class ClientVerification:
 
     def hear_client(self, hearing: Hearing, store: Any) -> bool:
         """Every certificate was checked, and faults were passed over; whether the policies accept the client."""
-        if hearing.certificate is None:
-            hearing.certificate = self._client(store)
-        if not hearing.errors and not _signs(hearing.certificate):
+        identity = hearing.identity or self._meet(hearing, store)
+        if not (hearing.signs or hearing.errors):
             # OpenSSL is content with keyAgreement, which was for clients with fixed Diffie-Hellman keys.
-            openssl.set_error(store, _WRONG_PURPOSE)
+            store_context.set_error(store, _WRONG_PURPOSE)
             if not self.hear_error(hearing, store):
                 return False
-        policies = self.policies
-        status = CertificateStatus.UNVERIFIED if hearing.errors else CertificateStatus.VERIFIED
-        if hearing.errors and (self._needs_chain or self._alternatives is not None):
-            # What such a client has sent, and as what it counts, is known when the handshake is done.
-            return True
+        policies, good = self.policies, not hearing.errors
+        if not good:
+            if self._needs_chain or self._alternatives is not None:
+                # What such a client has sent, and as what it counts, is known when the handshake is done.
+                return True
+            identity = Identity(CertificateStatus.UNVERIFIED, identity.certificate)
         if self._needs_chain:
-            hearing.chain = tuple(map(certificate, openssl.verified_chain(store)))
-        if policies is None:
-            return True
-        assert hearing.tls is not None
-        info = hearing.describe(hearing.tls, Identity(status, hearing.certificate), False)
-        hearing.peer = Peer(info, self._clock, hearing.chain)
-        verdict = hearing.verdict = policies.check(hearing.peer, hearing.rulings)
-        if type(verdict) is Accept or self._lets_everyone_in:
-            return True
-        openssl.set_error(store, error_for_refusal(verdict.code))  # type: ignore[union-attr]  # a Reject
-        return False
+            hearing.chain = tuple(map(certificate, store_context.verified_chain(store)))
+        if policies is not None:
+            assert hearing.tls is not None
+            peer = hearing.peer = Peer(hearing.describe(hearing.tls, identity, False), self._clock, hearing.chain)
+            verdict = hearing.verdict = policies.check(peer, hearing.rulings)
+            if type(verdict) is not Accept:
+                if self._lets_everyone_in:
+                    return True
+                store_context.set_error(store, error_for_refusal(verdict.code))  # type: ignore[union-attr]  # a Reject
+                return False
+        if good and self._bare:
+            hearing.accepted = identity
+        return True
 
-    def _client(self, store: Any) -> Certificate:
-        digest = openssl.client_digest(store)
-        return self._known.get(digest) or self._remember(digest, openssl.client_certificate(store))
+    def _meet(self, hearing: Hearing, store: Any) -> Identity:
+        """Find out whose certificate it is."""
+        digest = store_context.client_digest(store)
+        known = self._known.get(digest) or self._remember(digest, store_context.client_certificate(store))
+        identity, hearing.signs = known
+        hearing.identity, hearing.certificate = identity, identity.certificate
+        return identity
 
-    def _remember(self, digest: bytes, der: bytes) -> Certificate:
+    def _remember(self, digest: bytes, der: bytes) -> tuple[Identity, bool]:
         leaf = certificate(der)
+        known = Identity(CertificateStatus.VERIFIED, leaf), _signs(leaf)
         if len(der) <= MAX_CACHED_BYTES:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            self._known[digest] = leaf
-        return leaf
+            self._known[digest] = known
+        return known
 
     # --- after it -------------------------------------------------------------------------------
 
@@ -255,6 +271,9 @@ class ClientVerification:
         if hearing is None:
             return _NOBODY
         hearing.proved = True
+        accepted = hearing.accepted
+        if accepted is not None and not (resumed or openssl.verify_result(tls)):
+            return accepted
         identity = self._identity(tls, hearing, resumed)
         return identity if isinstance(identity, Reject) else self.settle(tls, hearing, identity, resumed)
 
@@ -345,7 +364,9 @@ class ClientVerification:
                 if validation.demands_certificate:
                     return Reject(Reason.NO_CERTIFICATE, "the client sent none")
                 return _NOBODY
-            leaf = hearing.certificate = self._known.get(digest) or self._get_to_know(tls, digest)
+            hearing.identity, hearing.signs = self._known.get(digest) or self._get_to_know(tls, digest)
+            leaf = hearing.certificate = hearing.identity.certificate
+            assert leaf is not None
         if resumed:
             result = openssl.verify_result(tls)
             if result:
@@ -378,18 +399,15 @@ class ClientVerification:
         self, hearing: Hearing, leaf: Certificate, chain: tuple[Certificate, ...], fault: Reject | None
     ) -> Identity | Reject:
         if fault is None:
-            if hearing.peer is not None and not chain and not self._keep_verified:
-                told = hearing.peer.connection.identity
-                if told.status is CertificateStatus.VERIFIED:
-                    return told
-            return Identity(
-                CertificateStatus.VERIFIED, leaf, chain, hearing.chain if self._keep_verified else None
-            )
+            if not chain and not self._keep_verified and hearing.identity is not None:
+                return hearing.identity
+            kept = hearing.chain if self._keep_verified else None
+            return Identity(CertificateStatus.VERIFIED, leaf, chain, kept)
         if self._fallback:
             return Identity(CertificateStatus.UNVERIFIED, leaf, chain)
         return fault
 
-    def _get_to_know(self, tls: SSL.Connection, digest: bytes) -> Certificate:
+    def _get_to_know(self, tls: SSL.Connection, digest: bytes) -> tuple[Identity, bool]:
         """Take the client's certificate out of OpenSSL."""
         peer = tls.get_peer_certificate()
         assert peer is not None
