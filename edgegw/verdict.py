@@ -191,7 +191,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
     Reason.CERTIFICATE_WEAK: Explanation(
         "A key or a signature in the chain is too weak.",
         "RSA of fewer bits than allowed, an unwanted curve, or a hash such as SHA-1.",
-        "Issue it again with a stronger key; key_strength and the security level say what is wanted.",
+        "Issue it again with a stronger key; key_strength and security_level say what is wanted.",
     ),
     Reason.CHAIN_TOO_LONG: Explanation(
         "There are more certificates between the client's and the trust anchor than allowed.",

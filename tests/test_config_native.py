@@ -144,7 +144,7 @@ listeners:
       min_version: "1.3", max_version: "1.3", groups: [secp256r1, x25519, brainpoolP256r1],
       cipher_suites: [TLS13_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256,
                       ECDHE-ECDSA-CHACHA20-POLY1305],
-      signature_algorithms: [ecdsa_secp256r1_sha256, RSA-PSS+SHA256], alpn: [], strict_sni: true,
+      signature_algorithms: [ecdsa_secp256r1_sha256, RSA-PSS+SHA256], security_level: 3, alpn: [], strict_sni: true,
       session_tickets: false, session_lifetime: 1h30m}}
 upstreams:
   - name: u
@@ -176,6 +176,7 @@ upstreams:
                             ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"),
                             ("P-256", "X25519", "brainpoolP256r1"),
                             ("ecdsa_secp256r1_sha256", "RSA-PSS+SHA256"),
+                            3,
                             (),
                             True,
                             False,
@@ -260,7 +261,7 @@ listeners:
         self.assertEqual((default.mode, default.max_depth), (ValidationMode.ALLOW_VALID_ONLY, 3))
         self.assertTrue(default.demands_certificate)
         port = _validation_of(listeners["port"])
-        self.assertEqual((port.mode, port.max_depth), (ValidationMode.ALLOW_INSECURE_FALLBACK, 10))
+        self.assertEqual((port.mode, port.max_depth), (ValidationMode.ALLOW_INSECURE_FALLBACK, 100))
         self.assertFalse(port.demands_certificate)
         own = _validation_of(listeners["own"])
         self.assertEqual((own.mode, own.required), (ValidationMode.ALLOW_VALID_ONLY, False))
@@ -610,7 +611,7 @@ listeners: 2
     TLS 1.2 to 1.3
     certificate server.pem (EC) for example.com, *.example.com, spiffe://example.com/edge, \
 expires on 2030-09-09 (in 100 days)
-    client certificates: AllowValidOnly: required, depth 10
+    client certificates: AllowValidOnly: required, depth 100
       trust anchor ca.pem, expires on 2030-09-09 (in 100 days)
     tells upstreams the caller in: x-forwarded-client-cert (sanitize_set)
   https-8444: HTTPS on *:8444 for every name
@@ -656,7 +657,7 @@ upstreams: [{{name: u, endpoints: ["[::1]:1", "h:2"]}}, {{name: v, endpoints: ["
             "  b: HTTP on unix:/run/b.sock for every name\n",
             "in: client-cert, client-cert-chain, x-p\n",
             "client certificates: not asked for\n    tells upstreams the caller in: nothing\n",
-            "AllowValidOnly: asked for; clients without one come in, depth 10\n",
+            "AllowValidOnly: asked for; clients without one come in, depth 100\n",
             "  r: x.org on b\n    PathPrefix / → u (weight 2), v (weight 1)\n",
             "  u: [::1]:1, h:2\n",
             "admin: disabled\n",
@@ -684,7 +685,7 @@ upstreams: [{{name: u, endpoints: ["[::1]:1", "h:2"]}}, {{name: v, endpoints: ["
         route = evolve(route, rules=(rule, anyone))
         text = describe(evolve(gateway, listeners=(listener,), routes=(route,)), NOW)
         for part in (
-            "    client certificates: AllowValidOnly: required, depth 10\n      policies: all of: spiffe, any of (a, ",
+            "    client certificates: AllowValidOnly: required, depth 100\n      policies: all of: spiffe, any of (a, ",
             "      policies: all of: spiffe, any of (a, all of (b, spiffe)), not a\n      trust anchor ca.pem",
             "    policies: b\n    health check: /up for 10.0.0.0/8, ::1/128\n    tells upstreams",
             "    PathPrefix / \u2192 u\n      the client needs a verified certificate\n      policies: all of: a, b\n",
@@ -700,14 +701,14 @@ upstreams: [{{name: u, endpoints: ["[::1]:1", "h:2"]}}, {{name: v, endpoints: ["
         fallback = evolve(strict, mode=ValidationMode.ALLOW_INSECURE_FALLBACK)
         optional = "asked for; clients without one come in if the policies that judge them accept"
         for validation, words in (
-            (evolve(strict, required=False), "AllowValidOnly: required, depth 10"),
-            (evolve(strict, required=False, on_missing=OnMissing.ACCEPT), f"AllowValidOnly: {optional}, depth 10"),
+            (evolve(strict, required=False), "AllowValidOnly: required, depth 100"),
+            (evolve(strict, required=False, on_missing=OnMissing.ACCEPT), f"AllowValidOnly: {optional}, depth 100"),
             (fallback, "AllowInsecureFallback: required; whether it is verified or not, the policies decide"),
             (evolve(fallback, on_missing=OnMissing.ACCEPT),
              f"AllowInsecureFallback: {optional}; whether it is verified or not, the policies decide"),
             (evolve(fallback, envoy_compatible=True),
              "AllowInsecureFallback: asked for, and everyone comes in, as with Envoy"),
-            (evolve(strict, policies=()), "AllowValidOnly: required, depth 10"),
+            (evolve(strict, policies=()), "AllowValidOnly: required, depth 100"),
         ):
             self.assertEqual(describe_validation(validation), words)
         self.assertEqual(describe_policies(()), "an empty list, which refuses everyone")

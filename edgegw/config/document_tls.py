@@ -190,6 +190,12 @@ TLS: Final = Record(
         ),
         setting(
             _tls,
+            "security_level",
+            Integer(0, 5),
+            "OpenSSL's: how weak keys and signatures in certificates may be. 1 takes RSA of 1024 bits, 0 SHA-1 as well.",
+        ),
+        setting(
+            _tls,
             "alpn",
             ListOf(Words(("http/1.1",)), distinct=True),
             "Application protocols by preference; an empty list answers no ALPN.",

@@ -130,7 +130,7 @@ class ClientValidation:
     mode: ValidationMode
     trust_anchors: tuple[TrustAnchor, ...]
     required: bool = True
-    max_depth: int = 10
+    max_depth: int = 100
     policies: tuple[PolicyRule, ...] | None = None
     on_missing: OnMissing = OnMissing.REFUSE
     refuse_with: RefuseWith = RefuseWith.CLOSE
@@ -175,6 +175,8 @@ class TLSSettings:
     :ivar tls12_ciphers: OpenSSL names, best first.
     :ivar tls13_ciphers: ``TLS_…`` names, best first.
     :ivar signature_algorithms: OpenSSL names; empty leaves OpenSSL's own list.
+    :ivar security_level: OpenSSL's, 0 to 5 (SSL_CTX_set_security_level(3)): how weak a key or a signature of the chains on
+        either side may be.  2 demands 112 bits of security; 1 takes RSA of 1024 bits, and 0 signatures over SHA-1 as well.
     :ivar alpn: protocols by preference; empty answers no ALPN at all.
     :ivar strict_sni: refuse a handshake whose name is absent or on no certificate with the
         alert ``unrecognized_name`` instead of showing the default certificate.
@@ -191,6 +193,7 @@ class TLSSettings:
     tls13_ciphers: tuple[str, ...] = DEFAULT_TLS13_CIPHERS
     groups: tuple[str, ...] = DEFAULT_GROUPS
     signature_algorithms: tuple[str, ...] = ()
+    security_level: int = 2
     alpn: tuple[str, ...] = ("http/1.1",)
     strict_sni: bool = False
     session_tickets: bool = True

@@ -23,6 +23,14 @@ from edgegw.tls import openssl
 __all__ = ["CertificateTable", "ContextError", "make_context"]
 
 _VERSIONS = {TLSVersion.TLS1_2: SSL.TLS1_2_VERSION, TLSVersion.TLS1_3: SSL.TLS1_3_VERSION}
+#: The security level below which OpenSSL's own signature algorithms are not all strong.
+_WEAK_BELOW = 1
+#: OpenSSL's own, without those over SHA-1 and SHA-224 and DSA.
+_STRONG_ALGORITHMS = (
+    "ecdsa_secp256r1_sha256", "ecdsa_secp384r1_sha384", "ecdsa_secp521r1_sha512", "ed25519", "ed448",
+    "rsa_pss_pss_sha256", "rsa_pss_pss_sha384", "rsa_pss_pss_sha512", "rsa_pss_rsae_sha256", "rsa_pss_rsae_sha384",
+    "rsa_pss_rsae_sha512", "rsa_pkcs1_sha256", "rsa_pkcs1_sha384", "rsa_pkcs1_sha512",
+)
 _OP_NO_RENEGOTIATION = getattr(SSL, "OP_NO_RENEGOTIATION", 1 << 30)
 
 
@@ -54,8 +62,9 @@ def make_context(
     context.set_options(SSL.OP_NO_COMPRESSION | _OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS | openssl.WRITE_MODES | openssl.NO_AUTO_CHAIN)
     try:
-        if settings.tls12_ciphers:
-            context.set_cipher_list(":".join(settings.tls12_ciphers).encode())
+        # The level belongs to OpenSSL's language for suites of TLS 1.2; without it it would be whatever it was built with.
+        suites = settings.tls12_ciphers or ("DEFAULT",)
+        context.set_cipher_list(":".join((*suites, f"@SECLEVEL={settings.security_level}")).encode())
         if settings.tls13_ciphers:
             context.set_tls13_ciphersuites(":".join(settings.tls13_ciphers).encode())
     except SSL.Error as error:
@@ -63,8 +72,12 @@ def make_context(
     try:
         if settings.groups:
             openssl.set_groups(context, settings.groups)
-        if settings.signature_algorithms:
-            openssl.set_signature_algorithms(context, settings.signature_algorithms)
+        algorithms = settings.signature_algorithms
+        if not algorithms and settings.security_level < _WEAK_BELOW:
+            # The level is for certificates: a handshake signed over SHA-1 nobody needs (RFC 9155).
+            algorithms = _STRONG_ALGORITHMS
+        if algorithms:
+            openssl.set_signature_algorithms(context, algorithms)
     except ValueError as error:
         raise ContextError(str(error)) from error
     for certificate in certificates:
