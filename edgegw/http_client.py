@@ -1,7 +1,7 @@
 """Asks HTTP services for plugins: bounded in time, size and number, and nothing done that was not asked for.
 
-Twisted's ``Agent`` speaks HTTP.  What is added here: one time limit for everything from the wait for a free place
-to the last byte, a bound on what an answer may be, closing what is not read to its end, and a second try
+treq speaks HTTP, over Twisted's ``Agent``.  What is added here: one time limit for everything from the wait for a free
+place to the last byte, a bound on what an answer may be, closing what is not read to its end, and a second try
 where a kept connection turns out to be closed.  No redirect is followed, no cookie is kept, no proxy is taken
 from the environment, and no answer is decompressed: an answer of a few bytes could become gigabytes.
 """
@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from service_identity import VerificationError
+from treq.client import HTTPClient as Treq
 from twisted.internet import ssl
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
@@ -27,7 +28,14 @@ from zope.interface import implementer
 
 from edgegw import __version__
 from edgegw.certificate import printable
-from edgegw.http_connections import BytesProducer, Endpoints, StaleConnection, read_body
+from edgegw.http_connections import (
+    BytesProducer,
+    Endpoints,
+    NoCookies,
+    PlainAgent,
+    StaleConnection,
+    read_body,
+)
 from edgegw.interfaces import HTTPAnswer, HTTPUnavailable, IHTTPClient
 
 __all__ = ["HTTPClient", "trust_of"]
@@ -85,7 +93,6 @@ class _Question:
         headers = Headers({"user-agent": [f"edgegw/{__version__}"]})
         for name, value in self.headers:
             headers.setRawHeaders(name, [value])
-        headers.setRawHeaders("accept-encoding", ["identity"])
         return headers
 
 
@@ -188,8 +195,13 @@ class HTTPClient:
         self._pool.maxPersistentPerHost = concurrency
         self._pool.cachedConnectionTimeout = KEEP_SECONDS
         self._pool.retryAutomatically = False
-        self._agent = Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)
-        self._fresh = Agent.usingEndpointFactory(reactor, self._endpoints, HTTPConnectionPool(reactor, False))
+        self._kept = self._treq(self._pool)
+        self._fresh = self._treq(HTTPConnectionPool(reactor, False))
+
+    def _treq(self, pool: Any) -> Treq:
+        agent = PlainAgent(Agent.usingEndpointFactory(self._reactor, self._endpoints, pool))
+        # treq wants one of its own class for what nobody asks of it.
+        return Treq(agent, NoCookies(), BytesProducer)  # type: ignore[arg-type]
 
     async def request(
         self,
@@ -271,25 +283,28 @@ class HTTPClient:
     async def _send(self, question: _Question) -> HTTPAnswer:
         self._endpoints.allow(question.limit)
         try:
-            return await self._answer(self._agent, question)
+            return await self._answer(self._kept, question)
         except Exception as error:
             if not (question.repeatable and any(isinstance(one, StaleConnection) for one in _causes(error))):
                 raise
         return await self._answer(self._fresh, question)
 
-    async def _answer(self, agent: Agent, question: _Question) -> HTTPAnswer:
-        response: Any = await agent.request(
-            question.method.encode("ascii"),
-            question.url.encode("ascii"),
-            question.wire_headers(),
-            BytesProducer(question.body) if question.body else None,
+    async def _answer(self, treq: Treq, question: _Question) -> HTTPAnswer:
+        response: Any = await treq.request(
+            question.method,
+            question.url,
+            headers=question.wire_headers(),
+            data=question.body or None,
+            allow_redirects=False,
+            # Buffered, it would have no bound.
+            unbuffered=True,
+            reactor=self._reactor,
         )
         fields = {
             name.decode("latin-1").lower(): values[-1].decode("latin-1")
             for name, values in response.headers.getAllRawHeaders()
         }
-        encoded = fields.get("content-encoding", "identity").strip().lower() != "identity"
-        body = await read_body(response, question.limit, encoded)
+        body = await read_body(response, question.limit)
         if not 200 <= response.code <= 599:
             raise HTTPUnavailable(f"{question.shown}: answered with the status {response.code}")
         return HTTPAnswer(response.code, fields, body)

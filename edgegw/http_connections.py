@@ -1,10 +1,12 @@
 """Connections to the services that plugins ask, with a bound on what a service may send.
 
 Twisted's HTTP client bounds neither the number of header lines of an answer nor that of interim answers before it,
-and can close a connection only in good order, which a service that stalls never lets it.
+and can close a connection only in good order, which a service that stalls never lets it.  treq above it asks for
+compressed answers, which it unpacks without a bound, and reads every cookie, unreadable ones included.
 """
 from __future__ import annotations
 
+from http.cookiejar import CookieJar
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -16,10 +18,11 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IPolicyForHTTPS, IResponse
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
-__all__ = ["AnswerTooLong", "BytesProducer", "Endpoints", "StaleConnection", "read_body"]
+__all__ = ["AnswerTooLong", "BytesProducer", "Endpoints", "NoCookies", "PlainAgent", "StaleConnection", "read_body"]
 
 #: Bytes that an answer may have beside its body: status line, header lines, interim answers.
 _HEAD: Final = 65_536
@@ -132,6 +135,48 @@ class Endpoints:
         return _Endpoint(endpoint, self)
 
 
+class NoCookies(CookieJar):
+    """A jar that takes no cookie and gives none."""
+
+    def add_cookie_header(self, request: object) -> None:
+        """There is none to give."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """None is taken."""
+
+
+class _Encoded(Exception):
+    """An answer has a content encoding, which was not asked for."""
+
+
+@implementer(IAgent)
+class PlainAgent:
+    """Asks for answers without a content encoding, whatever is asked above it, and hangs up on others."""
+
+    def __init__(self, agent: IAgent) -> None:
+        self._agent = agent
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> Deferred[IResponse]:
+        """See ``IAgent``."""
+        asked = Headers() if headers is None else headers.copy()
+        asked.setRawHeaders(b"accept-encoding", [b"identity"])
+        response: Deferred[IResponse] = self._agent.request(method, uri, asked, bodyProducer)
+        return response.addCallback(_plain)
+
+
+def _plain(response: IResponse) -> IResponse:
+    headers: Headers = response.headers
+    encodings = headers.getRawHeaders(b"content-encoding", [])
+    if all(encoding.strip().lower() == b"identity" for encoding in encodings):
+        return response
+    body = _Body(Deferred(), 0)
+    response.deliverBody(body)
+    body.abandon()
+    raise _Encoded("the answer has a content encoding, which was not asked for")
+
+
 # --- bodies ---------------------------------------------------------------------------------
 
 
@@ -155,28 +200,18 @@ class BytesProducer:
     resumeProducing = stopProducing = pauseProducing
 
 
-class _Encoded(Exception):
-    """An answer has a content encoding, which was not asked for."""
-
-
 class _Body(Protocol):
-    """Gathers an answer's body, and hangs up on one that is too long.
+    """Gathers an answer's body, and hangs up on one that is too long."""
 
-    :param problem: why none of it is wanted.
-    """
-
-    def __init__(self, done: Deferred[bytes], limit: int, problem: Exception | None) -> None:
+    def __init__(self, done: Deferred[bytes], limit: int) -> None:
         self._done: Deferred[bytes] | None = done
         self._limit = limit
-        self._problem = problem
         self._chunks: list[bytes] = []
         self._size = 0
 
     def dataReceived(self, data: bytes) -> None:
         self._size += len(data)
-        if self._problem is not None:
-            self.fail(self._problem)
-        elif self._size > self._limit:
+        if self._size > self._limit:
             self.fail(AnswerTooLong(f"the answer has more than {self._limit} bytes"))
         elif self._done is not None:
             self._chunks.append(data)
@@ -205,20 +240,14 @@ class _Body(Protocol):
             self.transport.loseConnection()
 
 
-def read_body(response: IResponse, limit: int, encoded: bool) -> Deferred[bytes]:
-    """Read an answer's body, and hang up on one that is not wanted.
+def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
+    """Read an answer's body, and hang up on one that is too long.
 
     :param limit: bytes that it may have.
-    :param encoded: whether it has a content encoding.
     """
-    problem: Exception | None = None
-    if encoded:
-        problem = _Encoded("the answer has a content encoding, which was not asked for")
-    elif isinstance(response.length, int) and response.length > limit:
-        problem = AnswerTooLong(f"the answer has {response.length} bytes, more than {limit}")
     done: Deferred[bytes] = Deferred(lambda _: body.abandon())
-    body = _Body(done, limit, problem)
+    body = _Body(done, limit)
     response.deliverBody(body)
-    if problem is not None:
-        body.fail(problem)
+    if isinstance(response.length, int) and response.length > limit:
+        body.fail(AnswerTooLong(f"the answer has {response.length} bytes, more than {limit}"))
     return done

@@ -455,7 +455,7 @@ class SettingTests(TableCase):
     """What gives Envoy's results where the defaults do not."""
 
     async def test_every_client(self) -> None:
-        """With the settings of one listener every client of the table fares as with Envoy, but for Envoy's own crash."""
+        """With the settings of one listener every client of the table fares as with Envoy, its own crash aside."""
         settings = TLSSettings(
             (),
             groups=(*DEFAULT_GROUPS, "P-521"),

@@ -202,7 +202,7 @@ class AlertTests(ValidationCase):
 
     async def table(self, version: int) -> None:
         """Try every kind where only valid certificates come in."""
-        port = self.start(validation(self.root))
+        port = self.start(validation(self.root, max_depth=10))
         expected: dict[Reason, int] = {}
         for name, kind in kinds(self.root).items():
             outcome = await visit(port, certificate=kind.certificate, version=version, configure=_allow_weak)
@@ -226,7 +226,7 @@ class AlertTests(ValidationCase):
 
     async def test_fallback_believes_none_of_them(self) -> None:
         """Where everybody is let in, what would have been refused is unverified, under both versions."""
-        port = self.start(validation(self.root, mode=FALLBACK))
+        port = self.start(validation(self.root, mode=FALLBACK, max_depth=10))
         for version in (TLS1_2, TLS1_3):
             for name, kind in kinds(self.root).items():
                 outcome = await visit(port, certificate=kind.certificate, version=version, configure=_allow_weak)

@@ -192,7 +192,7 @@ TLS: Final = Record(
             _tls,
             "security_level",
             Integer(0, 5),
-            "OpenSSL's: how weak keys and signatures in certificates may be. 1 takes RSA of 1024 bits, 0 SHA-1 as well.",
+            "OpenSSL's: how weak keys and signatures in certificates may be. 1 takes RSA of 1024 bits, 0 SHA-1, too.",
         ),
         setting(
             _tls,

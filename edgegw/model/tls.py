@@ -175,8 +175,8 @@ class TLSSettings:
     :ivar tls12_ciphers: OpenSSL names, best first.
     :ivar tls13_ciphers: ``TLS_…`` names, best first.
     :ivar signature_algorithms: OpenSSL names; empty leaves OpenSSL's own list.
-    :ivar security_level: OpenSSL's, 0 to 5 (SSL_CTX_set_security_level(3)): how weak a key or a signature of the chains on
-        either side may be.  2 demands 112 bits of security; 1 takes RSA of 1024 bits, and 0 signatures over SHA-1 as well.
+    :ivar security_level: OpenSSL's, 0 to 5 (SSL_CTX_set_security_level(3)): how weak a key or a signature of the chains
+        on either side may be.  2 demands 112 bits of security; 1 takes RSA of 1024 bits, 0 signatures over SHA-1, too.
     :ivar alpn: protocols by preference; empty answers no ALPN at all.
     :ivar strict_sni: refuse a handshake whose name is absent or on no certificate with the
         alert ``unrecognized_name`` instead of showing the default certificate.

@@ -62,7 +62,7 @@ def make_context(
     context.set_options(SSL.OP_NO_COMPRESSION | _OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS | openssl.WRITE_MODES | openssl.NO_AUTO_CHAIN)
     try:
-        # The level belongs to OpenSSL's language for suites of TLS 1.2; without it it would be whatever it was built with.
+        # The level is a word of OpenSSL's list of suites; without it, it would be whatever OpenSSL was built with.
         suites = settings.tls12_ciphers or ("DEFAULT",)
         context.set_cipher_list(":".join((*suites, f"@SECLEVEL={settings.security_level}")).encode())
         if settings.tls13_ciphers:
