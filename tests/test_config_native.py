@@ -14,9 +14,10 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # h
 
 from edgegw.config import ConfigError, describe, schema, schema_text
 from edgegw.config.description import describe_policies, describe_validation
-from edgegw.config.document import DOCUMENT, LISTENER, UPSTREAM
+from edgegw.config.document import DOCUMENT, LISTENER
 from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.document_tls import TLS
+from edgegw.config.document_upstreams import UPSTREAM
 from edgegw.config.faults import Report
 from edgegw.config.nodes import Mapping
 from edgegw.config.reader import read_text

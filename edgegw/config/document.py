@@ -6,40 +6,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgegw.config.addresses import parse_address, parse_endpoint, parse_ip_address
+from edgegw.config.addresses import parse_address, parse_ip_address
 from edgegw.config.document_http import FORWARDING, HEALTH_CHECK, HTTP, LIMITS
+from edgegw.config.document_routes import ROUTE
 from edgegw.config.document_terms import FILE, HOSTNAME, NAME, PORT, setting
 from edgegw.config.document_tls import TLS, VALIDATION_OR_NONE
+from edgegw.config.document_upstreams import UPSTREAM
 from edgegw.config.faults import Report
 from edgegw.config.injection import HEADER_INJECTION
-from edgegw.config.policies import PLUGIN, POLICIES
-from edgegw.config.routing import SNI_ROUTER, check_upstream
-from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Text, Words
+from edgegw.config.policies import POLICIES
+from edgegw.config.routing import SNI_ROUTER
+from edgegw.config.scalars import Choice, Duration, Integer, Parsed, Words
 from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
 from edgegw.model import (
     Admin,
-    BackendRef,
-    ClientRequirement,
     Gateway,
     Listener,
     Logging,
-    PathMatch,
-    PathMatchType,
     Protocol,
-    RouteRule,
-    Upstream,
 )
 
-__all__ = ["ADMIN", "BACKEND", "DOCUMENT", "LISTENER", "LOGGING", "PATH", "ROUTE", "RULE", "UPSTREAM"]
-
-#: Gateway API's rules for the value of a path match (HTTPPathMatch).
-_PATH_VALUE: Final = Text(
-    "a path",
-    r"(?!.*(//|/\./|/\.\./|%2[fF]))(?!.*/\.\.?$)/([\-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*",
-    "begin with /, percent-encode what needs it, and leave out //, /./, /../, %2F, ? and #",
-    1024,
-)
-
+__all__ = ["ADMIN", "DOCUMENT", "LISTENER", "LOGGING"]
 
 # --- listeners --------------------------------------------------------------------------------
 
@@ -111,86 +98,6 @@ LISTENER: Final = Record(
             },
         ]
     },
-)
-
-# --- routes and upstreams -----------------------------------------------------------------------
-
-PATH: Final = Record(
-    (
-        setting(PathMatch(), "type", Choice(PathMatchType), "Exact, or PathPrefix by whole elements of the path."),
-        setting(PathMatch(), "value", _PATH_VALUE, "The path or its prefix."),
-    ),
-    name="path",
-)
-BACKEND: Final = Record(
-    (
-        Field("upstream", NAME, "The name of an upstream.", REQUIRED),
-        setting(BackendRef(""), "weight", Integer(0, 1_000_000), "Its share of the requests, beside the others'."),
-    ),
-    name="backend_ref",
-)
-RULE: Final = Record(
-    (
-        Field(
-            "matches",
-            ListOf(
-                Record((Field("path", PATH, "What the path must be. Default: anything."),), name="match"), 1
-            ),
-            "What a request must be: any of these. Default: anything.",
-        ),
-        Field("backends", ListOf(BACKEND, 1), "Where requests go.", REQUIRED),
-        Field(
-            "client",
-            Choice(ClientRequirement),
-            "What the client needs: a verified certificate, any certificate, or none; otherwise 403.  "
-            "Default: verified where there are policies, none where there are not.",
-        ),
-        Field("policies", POLICIES, "What must accept the client, otherwise 403: all of these."),
-        setting(RouteRule(), "policy_timeout", Duration(maximum=60.0), "For the answer of a policy that waits."),
-        setting(RouteRule(), "explain_to_client", Boolean(), "Name the reason code in the 403."),
-    ),
-    name="rule",
-)
-ROUTE: Final = Record(
-    (
-        Field("name", NAME, "A unique name, for logs and metrics.", REQUIRED),
-        Field("hostnames", ListOf(HOSTNAME, 1, distinct=True), "Default: every name of its listeners."),
-        Field("listeners", ListOf(NAME, 1, distinct=True), "Names of listeners. Default: all."),
-        Field("rules", ListOf(RULE, 1), "The most specific match of all rules wins.", REQUIRED),
-    ),
-    name="route",
-    description="Where the requests for some names go.",
-)
-
-
-_upstream = Upstream("", ())
-UPSTREAM: Final = Record(
-    (
-        Field("name", NAME, "A unique name, for routes, logs and metrics.", REQUIRED),
-        Field(
-            "endpoints",
-            ListOf(
-                Parsed(
-                    "an address and a port such as 127.0.0.1:8000",
-                    parse_endpoint,
-                    {"pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"},
-                ),
-                1,
-                distinct=True,
-            ),
-            "Addresses and ports that serve the same thing, taken in turn.",
-        ),
-        Field("backend", PLUGIN("backend"), "Code that answers, in place of endpoints."),
-        setting(_upstream, "connect_timeout", Duration(), "For a connection; past it the next endpoint, then 503."),
-        setting(_upstream, "response_timeout", Duration(), "For the head of a response; past it 504."),
-        setting(_upstream, "idle_timeout", Duration(), "Without a byte of a body, either way."),
-        setting(_upstream, "keep_alive_timeout", Duration(), "How long an unused connection is kept."),
-        setting(_upstream, "max_idle", Integer(0, 1_000_000), "Unused connections kept to one endpoint."),
-    ),
-    name="upstream",
-    description="Where requests are sent.",
-    check=check_upstream,
-    rules={"oneOf": [{"required": ["endpoints"]}, {"required": ["backend"]}]},
 )
 
 # --- the whole ----------------------------------------------------------------------------------

@@ -21,10 +21,11 @@ from edgegw.config.listeners import check_bindings, translate_listener, translat
 from edgegw.config.nodes import Mapping, Node
 from edgegw.config.policies import MakeEnvironment, Plugins, PluginTranslation, describe_kinds
 from edgegw.config.reader import read_file
-from edgegw.config.routes import translate_route, translate_upstream
+from edgegw.config.routes import translate_route
 from edgegw.config.routing import translate_sni_routers
 from edgegw.config.shapes import Item, Schema, Section
 from edgegw.config.tls import CheckTLS, TLSTranslation
+from edgegw.config.upstreams import translate_upstream
 from edgegw.model import Admin, ConnectionLimits, Forwarding, Gateway, HTTPSettings, Listener, Logging
 
 __all__ = ["FindPlugins", "Loaded", "load", "schema", "schema_text"]

@@ -1,4 +1,4 @@
-"""Routes and upstreams, from the native document."""
+"""Routes, from the native document."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -6,22 +6,14 @@ from collections.abc import Set as AbstractSet
 
 from attrs import evolve
 
-from edgegw.config.document import BACKEND, PATH, RULE, UPSTREAM
+from edgegw.config.document_routes import BACKEND, PATH, RULE
 from edgegw.config.faults import Report
 from edgegw.config.policies import PluginTranslation
-from edgegw.config.routing import translate_backend
 from edgegw.config.shapes import Item, Section, did_you_mean
-from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatch, Route, RouteMatch, RouteRule, Upstream
+from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatch, Route, RouteMatch, RouteRule
 from edgegw.names import covers
 
-__all__ = ["translate_route", "translate_upstream"]
-
-
-def translate_upstream(section: Section, plugins: PluginTranslation, report: Report) -> Upstream:
-    """Make an upstream."""
-    endpoints = tuple(item.value for item in section.items("endpoints"))
-    upstream = Upstream(section.get("name", ""), endpoints, backend=translate_backend(section, plugins, report))
-    return UPSTREAM.settings(section, upstream)
+__all__ = ["translate_route"]
 
 
 def translate_route(

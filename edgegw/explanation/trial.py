@@ -28,6 +28,7 @@ from edgegw.proxy.generation import Generation
 from edgegw.proxy.policing import chain_of
 from edgegw.proxy.routed import RoutedDestination
 from edgegw.proxy.site import Site, Target
+from edgegw.proxy.sites import SiteBuilder
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.profile import PlainListener, PortProfile
 from edgegw.tls.rehearsal import ClientSide, Rehearsed, rehearse
@@ -131,12 +132,42 @@ class _HeardAccess(RuleAccess):
         return verdict
 
 
+class _HeardSites(SiteBuilder):
+    """The sites of a gateway for one client: which rule a target belongs to, and what it demanded, can be told."""
+
+    def __init__(self, owner: TrialGateway) -> None:
+        self._owner = owner
+        super().__init__(owner._reactor, owner.gateway, owner.own_metrics, owner._deadlines, owner._count_error)
+
+    def build_target(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> Target:
+        """See :class:`~edgegw.proxy.sites.SiteBuilder`."""
+        target = super().build_target(listener, route, number, rule)
+        self._owner.rules[target] = FoundRule(route, number, rule)
+        return target
+
+    def build_access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
+        """See :class:`~edgegw.proxy.sites.SiteBuilder`."""
+        if super().build_access(listener, route, number, rule) is None:
+            return None
+        heard: Any = None
+        chain = chain_of(rule.policies, self._owner.own_metrics, listener.name, f"{route.name}.rules[{number}].")
+        if chain is not None:
+            heard = _HeardChain(chain, self._owner.at, self._owner.online)
+        access = _HeardAccess(
+            rule.client, heard, rule.policy_timeout, rule.explain_to_client, route.name,
+            self._owner.own_metrics.requests(listener.name, route.name, ""), self._reactor,
+        )
+        access.heard = heard
+        return access
+
+
 class TrialGateway(Generation):
     """A gateway for one client.
 
     :ivar at: aware; the time to judge by.
     :ivar online: whether policies that wait are asked; then there must be a reactor that runs.
     :ivar rules: the rule behind each target of a listener's routes.
+    :ivar own_metrics: which nobody reads.
     :ivar by_name: what a listener on a port with an SNI router serves for the names that this has sent there.
     """
 
@@ -146,8 +177,8 @@ class TrialGateway(Generation):
         self.online = online
         self.rules: dict[Target, FoundRule] = {}
         self.by_name: dict[str, Site] = {}
-        self._own_metrics = Metrics()
-        super().__init__(reactor, gateway, self._own_metrics, clock=lambda: at)
+        self.own_metrics = Metrics()
+        super().__init__(reactor, gateway, self.own_metrics, clock=lambda: at)
         if not present:
             for judge in self._tls_listeners():
                 for table in filter(None, (judge.certificates, judge._probes)):
@@ -163,10 +194,8 @@ class TrialGateway(Generation):
         key = (listener.model.address, listener.model.port)
         return next((use for use in self.gateway.sni_routers if key in use.bindings), None)
 
-    def _target(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> Target:
-        target = super()._target(listener, route, number, rule)
-        self.rules[target] = FoundRule(route, number, rule)
-        return target
+    def _build_sites(self) -> SiteBuilder:
+        return _HeardSites(self)
 
     def _build_listener(
         self, listener: Listener, site: Site, injectors: Any, by_name: Site | None
@@ -175,20 +204,6 @@ class TrialGateway(Generation):
         if by_name is not None:
             self.by_name[listener.name] = by_name
         return built
-
-    def _access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
-        if super()._access(listener, route, number, rule) is None:
-            return None
-        heard: Any = None
-        chain = chain_of(rule.policies, self._own_metrics, listener.name, f"{route.name}.rules[{number}].")
-        if chain is not None:
-            heard = _HeardChain(chain, self.at, self.online)
-        access = _HeardAccess(
-            rule.client, heard, rule.policy_timeout, rule.explain_to_client, route.name,
-            self._own_metrics.requests(listener.name, route.name, ""), self._reactor,
-        )
-        access.heard = heard
-        return access
 
 
 def _set_time(context: SSL.Context, at: datetime) -> None:

@@ -11,10 +11,8 @@ from edgegw.model.gateway import (
     XFCC,
     Admin,
     AmbiguousPaths,
-    BackendRef,
     ClientCertificateField,
     ConnectionLimits,
-    Endpoint,
     FieldHeaders,
     Forwarding,
     Gateway,
@@ -24,15 +22,9 @@ from edgegw.model.gateway import (
     InjectorUse,
     Listener,
     Logging,
-    PathMatch,
-    PathMatchType,
     PEMHeader,
     Protocol,
-    Route,
-    RouteMatch,
-    RouteRule,
     UnderscoreAction,
-    Upstream,
     XFCCDetail,
     XFCCMode,
 )
@@ -47,6 +39,7 @@ from edgegw.model.policies import (
     PolicyUse,
     RefuseWith,
 )
+from edgegw.model.routes import BackendRef, PathMatch, PathMatchType, Route, RouteMatch, RouteRule
 from edgegw.model.routing import ROUTER_TIMEOUT, BackendUse, SNIRouterUse
 from edgegw.model.tls import (
     CertificateSourceUse,
@@ -58,6 +51,7 @@ from edgegw.model.tls import (
     TrustAnchor,
     ValidationMode,
 )
+from edgegw.model.upstreams import Endpoint, Upstream
 
 __all__ = [
     "OCSPResponseFile",

@@ -1,4 +1,4 @@
-"""A gateway as a whole: listeners, header injection, routes, upstreams."""
+"""A gateway as a whole, its listeners and how they tell upstreams who calls."""
 from __future__ import annotations
 
 from enum import Enum
@@ -7,17 +7,17 @@ from typing import Any, Union
 
 from attrs import Factory, frozen
 
-from edgegw.model.policies import POLICY_TIMEOUT, ClientRequirement, PolicyRule
-from edgegw.model.routing import BackendUse, SNIRouterUse
+from edgegw.model.policies import PolicyRule
+from edgegw.model.routes import Route
+from edgegw.model.routing import SNIRouterUse
 from edgegw.model.tls import TLSSettings
+from edgegw.model.upstreams import Upstream
 
 __all__ = [
     "Admin",
     "AmbiguousPaths",
-    "BackendRef",
     "ClientCertificateField",
     "ConnectionLimits",
-    "Endpoint",
     "FieldHeaders",
     "Forwarding",
     "Gateway",
@@ -28,14 +28,8 @@ __all__ = [
     "Listener",
     "Logging",
     "PEMHeader",
-    "PathMatch",
-    "PathMatchType",
     "Protocol",
-    "Route",
-    "RouteMatch",
-    "RouteRule",
     "UnderscoreAction",
-    "Upstream",
     "XFCC",
     "XFCCDetail",
     "XFCCMode",
@@ -236,104 +230,6 @@ class Listener:
     forwarding: Forwarding = Factory(Forwarding)
     policies: tuple[PolicyRule, ...] | None = None
     health_check: HealthCheck | None = None
-
-
-# --- routes ---------------------------------------------------------------------------------
-
-
-class PathMatchType(Enum):
-    """How a path is compared (Gateway API ``PathMatchType``)."""
-
-    EXACT = "Exact"
-    PATH_PREFIX = "PathPrefix"
-
-
-@frozen
-class PathMatch:
-    """A condition on the request's path; a prefix matches by whole elements (``/v2`` is not ``/v2x``)."""
-
-    type: PathMatchType = PathMatchType.PATH_PREFIX
-    value: str = "/"
-
-
-@frozen
-class RouteMatch:
-    """What a request must be for a rule to apply: all of the conditions."""
-
-    path: PathMatch = Factory(PathMatch)
-
-
-@frozen
-class BackendRef:
-    """A share of a rule's requests for one upstream."""
-
-    upstream: str
-    weight: int = 1
-
-
-@frozen
-class RouteRule:
-    """Requests that meet any of ``matches`` go to ``backends``; with no backend they get 500.
-
-    :ivar client: what the client's certificate must be; otherwise 403.
-    :ivar policies: that the connection's identity must pass; otherwise 403.
-    :ivar policy_timeout: seconds that a policy which waits has for its answer.
-    :ivar explain_to_client: name the reason code in the 403.
-    """
-
-    matches: tuple[RouteMatch, ...] = (RouteMatch(),)
-    backends: tuple[BackendRef, ...] = ()
-    client: ClientRequirement = ClientRequirement.NONE
-    policies: tuple[PolicyRule, ...] | None = None
-    policy_timeout: float = POLICY_TIMEOUT
-    explain_to_client: bool = False
-
-
-@frozen
-class Route:
-    """Rules for some names.
-
-    :ivar hostnames: exact or ``*.`` and a suffix, canonical; empty takes every name of its listeners.
-    :ivar listeners: names of listeners that it is attached to; empty attaches it to all.
-    """
-
-    name: str
-    hostnames: tuple[str, ...] = ()
-    rules: tuple[RouteRule, ...] = ()
-    listeners: tuple[str, ...] = ()
-
-
-@frozen
-class Endpoint:
-    """One address of an upstream: an IP address or a host name, and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@frozen
-class Upstream:
-    """Where requests are sent: endpoints that serve the same thing, taken in turn, or a backend in their place.
-
-    :ivar backend: answers by itself; there are no endpoints then.
-    :ivar response_timeout: seconds for the response's head after the request was sent; past it 504.
-    :ivar idle_timeout: seconds without a byte of a response's body, and without progress of a
-        request's towards the upstream; past it the exchange is cut.
-    :ivar keep_alive_timeout: seconds that an unused connection is kept.
-    :ivar max_idle: unused connections kept to one endpoint.
-    """
-
-    name: str
-    endpoints: tuple[Endpoint, ...]
-    connect_timeout: float = 5.0
-    response_timeout: float = 60.0
-    idle_timeout: float = 60.0
-    keep_alive_timeout: float = 60.0
-    max_idle: int = 128
-    backend: BackendUse | None = None
 
 
 # --- the whole ------------------------------------------------------------------------------

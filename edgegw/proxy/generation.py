@@ -15,24 +15,18 @@ from twisted.internet.defer import Deferred, succeed
 from edgegw.deadlines import Deadlines
 from edgegw.headers.injection import build_injectors
 from edgegw.headers.plugin import PluginInjector
-from edgegw.headers.request import RequestHeaders
-from edgegw.headers.response import ResponseHeaders
 from edgegw.identity import ConnectionInfo
 from edgegw.interfaces import IHeaderInjector
-from edgegw.match.routes import RouteTable
-from edgegw.model import ClientRequirement, Gateway, Listener, PathMatch, Route, RouteRule, SNIRouterUse, Upstream
-from edgegw.model import Protocol as ListenerProtocol
-from edgegw.names import covers
+from edgegw.model import Gateway, Listener, SNIRouterUse
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.policy_chain import PolicyChain
-from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.connection import HTTPConnection
-from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.policing import chain_of, policies_of, with_its_policies
 from edgegw.proxy.routed import RoutedConnection
-from edgegw.proxy.site import Backend, Site, Target
+from edgegw.proxy.site import Site
+from edgegw.proxy.sites import SiteBuilder
 from edgegw.proxy.tunnel import Tunnel
 from edgegw.tls.context import ContextError
 from edgegw.tls.listener import TLSListener
@@ -102,12 +96,8 @@ class Generation:
         self._deadlines = Deadlines(reactor)
         self._turns = HandshakeTurns(reactor)
         self._waiting: list[Deferred[None]] = []
-        self._sites: list[Site] = []
-        self._chains: list[PolicyChain] = []
         self._replaced: tuple[Generation, ...] = ()
-        self._keeps_chain: dict[str, bool] = {}
-        self._targets: dict[tuple[str, int, int], Target] = {}
-        self._upstreams = {upstream.name: self._build_upstream(upstream) for upstream in gateway.upstreams}
+        sites = self._sites = self._build_sites()
         routers: dict[PortKey, SNIRouterUse] = {key: use for use in gateway.sni_routers for key in use.bindings}
         try:
             injectors = {one.name: build_injectors(one.header_injection) for one in gateway.listeners}
@@ -120,11 +110,11 @@ class Generation:
         owned = frozenset(name for one in every_injector for name in one.owned)
         by_port: dict[PortKey, list[TLSListener | PlainListener]] = {}
         for listener in gateway.listeners:
-            site = self._build_site(listener, injectors[listener.name], owned)
+            site = sites.build(listener, injectors[listener.name], owned)
             by_name = None
             key = (listener.address, listener.port)
             if key in routers and listener.tls is not None:
-                by_name = site if listener.hostname is None else self._build_site(
+                by_name = site if listener.hostname is None else sites.build(
                     evolve(listener, hostname=None), injectors[listener.name], owned
                 )
             by_port.setdefault(key, []).append(
@@ -146,81 +136,18 @@ class Generation:
 
     # --- building ---------------------------------------------------------------------------
 
-    def _build_site(
-        self, listener: Listener, injectors: tuple[IHeaderInjector, ...], owned: frozenset[bytes]
-    ) -> Site:
-        scheme = b"https" if listener.protocol is ListenerProtocol.HTTPS else b"http"
-        entries = list(self._entries(listener))
-        demands = [target.access for _, _, target in entries if target.access is not None]
-        needs_chain = any(access.needs_chain for access in demands)
-        self._keeps_chain[listener.name] = self._keeps_chain.get(listener.name, False) or needs_chain
-        secret = frozenset(name for one in injectors for name in one.owned_responses)
-        site = Site(
-            listener,
-            RouteTable(entries),
-            RequestHeaders(listener.forwarding, injectors, owned, scheme),
-            ResponseHeaders(secret, listener.forwarding.via),
-            self._metrics.listener(listener.name),
-            self._metrics.requests(listener.name, "", ""),
-            self._deadlines,
-            bool(demands),
-        )
-        self._sites.append(site)
-        return site
-
-    def _build_upstream(self, upstream: Upstream) -> UpstreamPool | PluginUpstream:
-        metrics = self._metrics.upstream(upstream.name)
-        if upstream.backend is not None:
-            return PluginUpstream(self._reactor, upstream, metrics, self._deadlines, self._count_error)
-        return UpstreamPool(self._reactor, upstream, metrics, self._deadlines)
+    def _build_sites(self) -> SiteBuilder:
+        return SiteBuilder(self._reactor, self.gateway, self._metrics, self._deadlines, self._count_error)
 
     def _build_router(self, use: SNIRouterUse, listeners: list[TLSListener | PlainListener]) -> PortRouter:
         metrics = self._metrics.listener(use.name)
         tunnels = {
             name: partial(Tunnel, upstream, metrics, self._deadlines)
-            for name, upstream in self._upstreams.items()
+            for name, upstream in self._sites.upstreams.items()
             if isinstance(upstream, UpstreamPool)
         }
         terminating = [listener for listener in listeners if isinstance(listener, TLSListener)]
         return PortRouter(use, terminating, tunnels, metrics, self._reactor, self._count_error)
-
-    def _entries(self, listener: Listener) -> Iterator[tuple[tuple[str, ...], PathMatch, Target]]:
-        for place, route in enumerate(self.gateway.routes):
-            if route.listeners and listener.name not in route.listeners:
-                continue
-            hostnames = _intersection(route.hostnames, listener.hostname)
-            if hostnames is None:
-                continue
-            for number, rule in enumerate(route.rules):
-                # One target for a rule, also where a router makes two sites of the listener.
-                key = (listener.name, place, number)
-                target = self._targets.get(key) or self._target(listener, route, number, rule)
-                self._targets[key] = target
-                for match in rule.matches:
-                    yield hostnames, match.path, target
-
-    def _target(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> Target:
-        backends = [
-            Backend(
-                self._upstreams[ref.upstream],
-                ref.weight,
-                self._metrics.requests(listener.name, route.name, ref.upstream),
-            )
-            for ref in rule.backends
-        ]
-        own = self._metrics.requests(listener.name, "", "")
-        return Target(backends, own, self._access(listener, route, number, rule))
-
-    def _access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
-        if rule.client is ClientRequirement.NONE and rule.policies is None:
-            return None
-        policies = chain_of(rule.policies, self._metrics, listener.name, f"{route.name}.rules[{number}].")
-        if policies is not None:
-            self._chains.append(policies)
-        return RuleAccess(
-            rule.client, policies, rule.policy_timeout, rule.explain_to_client, route.name,
-            self._metrics.requests(listener.name, route.name, ""), self._reactor,
-        )
 
     def _build_listener(
         self, listener: Listener, site: Site, injectors: tuple[IHeaderInjector, ...], by_name: Site | None
@@ -240,7 +167,7 @@ class Generation:
                 validation,
                 chain,
                 any(one.needs_chain for one in injectors),
-                self._keeps_chain[listener.name] or (rechecked and chain is not None and chain.needs_chain),
+                self._sites.keeps_chain[listener.name] or (rechecked and chain is not None and chain.needs_chain),
                 self._clock,
             )
             try:
@@ -259,7 +186,7 @@ class Generation:
         """Let each policy that says that something has changed empty its list, and have open connections judged."""
         # One policy may stand in the lists of several listeners: all of them are to hear of it.
         calls: dict[Any, list[Callable[[], None]]] = {}
-        for of_rule in self._chains:
+        for of_rule in self._sites.chains:
             _on_change(of_rule, of_rule.forget, calls)
         rechecks = {}
         for listener in self._tls_listeners():
@@ -366,13 +293,13 @@ class Generation:
         """Close idle connections now and the others after the response that they are sending."""
         for renewal in self._renewals:
             renewal.stop()
-        for site in self._sites:
+        for site in self._sites.sites:
             site.retired = True
         for profile in self._profiles.values():
             for transport in tuple(profile.transports):
                 if isinstance(transport.protocol, HTTPConnection):
                     transport.protocol.retire()
-        for upstream in self._upstreams.values():
+        for upstream in self._sites.upstreams.values():
             upstream.close()
 
     def when_idle(self) -> Deferred[None]:
@@ -417,21 +344,3 @@ def _changed(chain: PolicyChain, recheck: Recheck | None) -> None:
 def _is_on(transport: TLSServer, name: str) -> bool:
     judge = transport.judge
     return judge is None or (isinstance(judge, TLSListener) and judge.model.name == name)
-
-
-def _intersection(hostnames: tuple[str, ...], listener: str | None) -> tuple[str, ...] | None:
-    """Give the host names of a route that a listener takes; ``None`` where it takes none of them.
-
-    The more specific of two that overlap (Gateway API, HTTPRouteSpec.hostnames).
-    """
-    if listener is None:
-        return hostnames
-    if not hostnames:
-        return (listener,)
-    taken = []
-    for hostname in hostnames:
-        if hostname == listener or covers(listener, hostname):
-            taken.append(hostname)
-        elif hostname.startswith("*.") and covers(hostname, listener.removeprefix("*.")):
-            taken.append(listener)
-    return tuple(taken) or None

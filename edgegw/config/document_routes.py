@@ -1,0 +1,66 @@
+"""How a route is written in the native document."""
+from __future__ import annotations
+
+from typing import Final
+
+from edgegw.config.document_terms import HOSTNAME, NAME, setting
+from edgegw.config.policies import POLICIES
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Text
+from edgegw.config.shapes import REQUIRED, Field, ListOf, Record
+from edgegw.model import BackendRef, ClientRequirement, PathMatch, PathMatchType, RouteRule
+
+__all__ = ["BACKEND", "PATH", "ROUTE", "RULE"]
+
+#: Gateway API's rules for the value of a path match (HTTPPathMatch).
+_PATH_VALUE: Final = Text(
+    "a path",
+    r"(?!.*(//|/\./|/\.\./|%2[fF]))(?!.*/\.\.?$)/([\-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*",
+    "begin with /, percent-encode what needs it, and leave out //, /./, /../, %2F, ? and #",
+    1024,
+)
+PATH: Final = Record(
+    (
+        setting(PathMatch(), "type", Choice(PathMatchType), "Exact, or PathPrefix by whole elements of the path."),
+        setting(PathMatch(), "value", _PATH_VALUE, "The path or its prefix."),
+    ),
+    name="path",
+)
+BACKEND: Final = Record(
+    (
+        Field("upstream", NAME, "The name of an upstream.", REQUIRED),
+        setting(BackendRef(""), "weight", Integer(0, 1_000_000), "Its share of the requests, beside the others'."),
+    ),
+    name="backend_ref",
+)
+RULE: Final = Record(
+    (
+        Field(
+            "matches",
+            ListOf(
+                Record((Field("path", PATH, "What the path must be. Default: anything."),), name="match"), 1
+            ),
+            "What a request must be: any of these. Default: anything.",
+        ),
+        Field("backends", ListOf(BACKEND, 1), "Where requests go.", REQUIRED),
+        Field(
+            "client",
+            Choice(ClientRequirement),
+            "What the client needs: a verified certificate, any certificate, or none; otherwise 403.  "
+            "Default: verified where there are policies, none where there are not.",
+        ),
+        Field("policies", POLICIES, "What must accept the client, otherwise 403: all of these."),
+        setting(RouteRule(), "policy_timeout", Duration(maximum=60.0), "For the answer of a policy that waits."),
+        setting(RouteRule(), "explain_to_client", Boolean(), "Name the reason code in the 403."),
+    ),
+    name="rule",
+)
+ROUTE: Final = Record(
+    (
+        Field("name", NAME, "A unique name, for logs and metrics.", REQUIRED),
+        Field("hostnames", ListOf(HOSTNAME, 1, distinct=True), "Default: every name of its listeners."),
+        Field("listeners", ListOf(NAME, 1, distinct=True), "Names of listeners. Default: all."),
+        Field("rules", ListOf(RULE, 1), "The most specific match of all rules wins.", REQUIRED),
+    ),
+    name="route",
+    description="Where the requests for some names go.",
+)

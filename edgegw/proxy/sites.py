@@ -1,0 +1,147 @@
+"""What each listener serves: the table of its routes with what stands behind every rule, and its header rules."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from edgegw.deadlines import Deadlines
+from edgegw.headers.request import RequestHeaders
+from edgegw.headers.response import ResponseHeaders
+from edgegw.interfaces import IHeaderInjector
+from edgegw.match.routes import RouteTable
+from edgegw.model import ClientRequirement, Gateway, Listener, PathMatch, Route, RouteRule, Upstream
+from edgegw.model import Protocol as ListenerProtocol
+from edgegw.names import covers
+from edgegw.observe.metrics import Metrics
+from edgegw.policy_chain import PolicyChain
+from edgegw.proxy.access import RuleAccess
+from edgegw.proxy.plugin_backend import PluginUpstream
+from edgegw.proxy.policing import chain_of
+from edgegw.proxy.site import Backend, Site, Target
+from edgegw.upstream.pool import UpstreamPool
+
+__all__ = ["SiteBuilder"]
+
+
+class SiteBuilder:
+    """Makes the upstreams of a gateway, and the sites of its listeners.
+
+    :param count_error: counts what a backend's plugin gets wrong.
+    :ivar upstreams: by name.
+    :ivar sites: those that were made.
+    :ivar chains: the policies of rules.
+    :ivar keeps_chain: by a listener's name, whether a rule reads the chain that its clients were verified with.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        gateway: Gateway,
+        metrics: Metrics,
+        deadlines: Deadlines,
+        count_error: Callable[[str, str], None],
+    ) -> None:
+        self._reactor = reactor
+        self._gateway = gateway
+        self._metrics = metrics
+        self._deadlines = deadlines
+        self._count_error = count_error
+        self._targets: dict[tuple[str, int, int], Target] = {}
+        self.sites: list[Site] = []
+        self.chains: list[PolicyChain] = []
+        self.keeps_chain: dict[str, bool] = {}
+        self.upstreams = {upstream.name: self._build_upstream(upstream) for upstream in gateway.upstreams}
+
+    def build(
+        self, listener: Listener, injectors: tuple[IHeaderInjector, ...], owned: frozenset[bytes]
+    ) -> Site:
+        """Make the site of a listener.
+
+        :param injectors: of the listener.
+        :param owned: the headers that any listener's injectors write.
+        """
+        scheme = b"https" if listener.protocol is ListenerProtocol.HTTPS else b"http"
+        entries = list(self._entries(listener))
+        demands = [target.access for _, _, target in entries if target.access is not None]
+        needs_chain = any(access.needs_chain for access in demands)
+        self.keeps_chain[listener.name] = self.keeps_chain.get(listener.name, False) or needs_chain
+        secret = frozenset(name for one in injectors for name in one.owned_responses)
+        site = Site(
+            listener,
+            RouteTable(entries),
+            RequestHeaders(listener.forwarding, injectors, owned, scheme),
+            ResponseHeaders(secret, listener.forwarding.via),
+            self._metrics.listener(listener.name),
+            self._metrics.requests(listener.name, "", ""),
+            self._deadlines,
+            bool(demands),
+        )
+        self.sites.append(site)
+        return site
+
+    def _build_upstream(self, upstream: Upstream) -> UpstreamPool | PluginUpstream:
+        metrics = self._metrics.upstream(upstream.name)
+        if upstream.backend is not None:
+            return PluginUpstream(self._reactor, upstream, metrics, self._deadlines, self._count_error)
+        return UpstreamPool(self._reactor, upstream, metrics, self._deadlines)
+
+    def _entries(self, listener: Listener) -> Iterator[tuple[tuple[str, ...], PathMatch, Target]]:
+        for place, route in enumerate(self._gateway.routes):
+            if route.listeners and listener.name not in route.listeners:
+                continue
+            hostnames = _intersection(route.hostnames, listener.hostname)
+            if hostnames is None:
+                continue
+            for number, rule in enumerate(route.rules):
+                # One target for a rule, also where a router makes two sites of the listener.
+                key = (listener.name, place, number)
+                target = self._targets.get(key) or self.build_target(listener, route, number, rule)
+                self._targets[key] = target
+                for match in rule.matches:
+                    yield hostnames, match.path, target
+
+    def build_target(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> Target:
+        """Make what stands behind a rule.
+
+        :param number: of the rule in its route, from 0.
+        """
+        backends = [
+            Backend(
+                self.upstreams[ref.upstream],
+                ref.weight,
+                self._metrics.requests(listener.name, route.name, ref.upstream),
+            )
+            for ref in rule.backends
+        ]
+        own = self._metrics.requests(listener.name, "", "")
+        return Target(backends, own, self.build_access(listener, route, number, rule))
+
+    def build_access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
+        """Make what a rule demands of clients; ``None`` where it demands nothing."""
+        if rule.client is ClientRequirement.NONE and rule.policies is None:
+            return None
+        policies = chain_of(rule.policies, self._metrics, listener.name, f"{route.name}.rules[{number}].")
+        if policies is not None:
+            self.chains.append(policies)
+        return RuleAccess(
+            rule.client, policies, rule.policy_timeout, rule.explain_to_client, route.name,
+            self._metrics.requests(listener.name, route.name, ""), self._reactor,
+        )
+
+
+def _intersection(hostnames: tuple[str, ...], listener: str | None) -> tuple[str, ...] | None:
+    """Give the host names of a route that a listener takes; ``None`` where it takes none of them.
+
+    The more specific of two that overlap (Gateway API, HTTPRouteSpec.hostnames).
+    """
+    if listener is None:
+        return hostnames
+    if not hostnames:
+        return (listener,)
+    taken = []
+    for hostname in hostnames:
+        if hostname == listener or covers(listener, hostname):
+            taken.append(hostname)
+        elif hostname.startswith("*.") and covers(hostname, listener.removeprefix("*.")):
+            taken.append(listener)
+    return tuple(taken) or None
