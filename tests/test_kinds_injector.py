@@ -154,7 +154,7 @@ class DecoratorTests(SynchronousTestCase):
         built = team.build(Config("x-team"), FakeEnvironment())
         verifyObject(IHeaderInjector, built)
         self.assertEqual((built.owned, built.per_request, built.needs_chain), ({b"x-team"}, False, False))
-        self.assertEqual(built.inject(evolve(ANONYMOUS, attributes={"team": "red"}), {}), [(b"x-team", b"red")])
+        self.assertEqual(built.inject(ANONYMOUS._replace(attributes={"team": "red"}), {}), [(b"x-team", b"red")])
         built = claims.build(None, FakeEnvironment())
         self.assertEqual((built.owned, built.per_request), ({b"x-claim", b"x-claims"}, True))
         self.assertEqual(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from edgegw.config.description import describe_rule
 from edgegw.explanation.findings import Document, case_of
@@ -100,7 +100,7 @@ def _info(trial: Trial) -> ConnectionInfo:
         trial.judge.model.name, identity, trial.client.address, server_name=trial.client.server_name
     )
     attributes = verdict.attributes if isinstance(verdict, Accept) else {}
-    return evolve(info, identity=identity, attributes=attributes)
+    return info._replace(identity=identity, attributes=attributes)
 
 
 def _own_answer(gateway: TrialGateway, trial: Trial, status: int, host: bytes) -> str:

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Iterable
 from inspect import isawaitable
 from typing import Any, Final
 
-import attrs
-
 from edgegw.interfaces import IEnvironment
 from edgegw.peer import Peer
 from edgegw.testing.assertions import BuiltPolicy, is_declared
@@ -66,8 +64,8 @@ async def _ask(built: BuiltPolicy, peer: Peer) -> object:
 
 def _elsewhere(peer: Peer) -> Peer:
     """Give the same certificate on another connection."""
-    other = attrs.evolve(
-        peer.connection, listener="other", peer="203.0.113.9", peer_port=1, server_name="other.example",
+    other = peer.connection._replace(
+        listener="other", peer="203.0.113.9", peer_port=1, server_name="other.example",
         tls_version="TLSv1.2", cipher="ECDHE-ECDSA-AES128-GCM-SHA256", group="prime256v1", resumed=True,
     )  # fmt: skip
     return Peer(other, peer.now, peer._chain, {"other": "yes"})

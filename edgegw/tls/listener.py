@@ -11,7 +11,6 @@ from ipaddress import ip_address
 from time import monotonic
 from typing import Any, Protocol
 
-from attrs import evolve
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
 
@@ -190,9 +189,9 @@ class TLSListener:
         if peer is not None and peer.connection.identity.status is identity.status:
             info = peer.connection
             if peer.attributes:
-                info = evolve(info, attributes=peer.attributes)
+                info = info._replace(attributes=peer.attributes)
             if identity.chain or identity.verified_chain:
-                info = evolve(info, identity=identity)
+                info = info._replace(identity=identity)
         else:
             info = self._info(transport, tls, identity, resumed)
         protocol = self._build_protocol(info)

@@ -56,7 +56,6 @@ require(
     "SSL_pending",
     "SSL_read",
     "SSL_session_reused",
-    "SSL_version",
     "SSL_write",
     "X509_free",
 )
@@ -80,7 +79,6 @@ _ssl_pending = lib.SSL_pending
 _ssl_get_error = lib.SSL_get_error
 _session_reused = lib.SSL_session_reused
 _verify_result = lib.SSL_get_verify_result
-_version_number = lib.SSL_version
 _current_cipher = lib.SSL_get_current_cipher
 # Bindings to OpenSSL 3.0 and 3.1 have none.
 _group_name = getattr(lib, "SSL_get0_group_name", None)
@@ -243,8 +241,7 @@ def was_resumed(connection: SSL.Connection) -> bool:
 
 # What OpenSSL calls things, read once.  Its cipher suites are constants of the library; the names of groups belong to a
 # context and are told apart by their text.
-_VERSIONS: Final = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
-_cipher_names: dict[Any, str] = {}
+_suites: dict[Any, tuple[str, str]] = {}
 _group_names: dict[bytes, str] = {}
 
 
@@ -255,20 +252,27 @@ def negotiated(connection: SSL.Connection) -> tuple[str | None, str | None, str 
     """
     ssl = connection._ssl
     cipher = _current_cipher(ssl)
-    name = _cipher_names.get(cipher)
-    if name is None:
+    suite = _suites.get(cipher)
+    if suite is None:
         if cipher == _NULL:
             return None, None, None
-        name = _cipher_names[cipher] = _string(lib.SSL_CIPHER_get_name(cipher)).decode("ascii", "replace")
+        suite = _suites[cipher] = _suite(cipher)
+    version, name = suite
     # With a cipher there is a session, without which asking for the group is a segmentation fault.
     pointer = _NULL if _group_name is None else _group_name(ssl)
     if pointer == _NULL:
-        return _VERSIONS.get(_version_number(ssl)), name, None
+        return version, name, None
     text = _string(pointer)
     group = _group_names.get(text)
     if group is None:
         group = _group_names[text] = text.decode("ascii", "replace")
-    return _VERSIONS.get(_version_number(ssl)), name, group
+    return version, name, group
+
+
+def _suite(cipher: Any) -> tuple[str, str]:
+    name = _string(lib.SSL_CIPHER_get_name(cipher)).decode("ascii", "replace")
+    # Suites of TLS 1.3 are of no other version (RFC 8446 §B.4), and 1.2 is the oldest that contexts here speak.
+    return "TLSv1.3" if name.startswith("TLS_") else "TLSv1.2", name
 
 
 def peer_digest(connection: SSL.Connection) -> bytes | None:
