@@ -308,6 +308,9 @@ class TLSListener:
         elif tls is not None:
             version, cipher, group = openssl.negotiated(tls)
             resumed = cipher is not None and openssl.was_resumed(tls)
+            if cipher is None and _version_is_chosen(tls):
+                # Under TLS 1.2 a certificate is refused before there is a cipher suite to be told.
+                version = tls.get_protocol_version_name()
         return self._record.add(
             self.model.name, str(transport.hostname), int(transport.client[1]),
             transport.server_name if info is None else info.server_name, version, cipher, group, resumed, status,
@@ -334,6 +337,12 @@ class TLSListener:
     def _ended(self) -> None:
         self.handshakes -= 1
         self.metrics.handshakes_in_progress -= 1
+
+
+def _version_is_chosen(tls: SSL.Connection) -> bool:
+    """Whether client and gateway have agreed on a version; before that OpenSSL names one all the same."""
+    # It makes a session for what it answers the ClientHello with, once it has found a version.
+    return tls.server_random() is not None
 
 
 def _nothing() -> None:
