@@ -150,11 +150,13 @@ class Server(EagerWriter, tcp.Server):
 
     :ivar started: when it was accepted, by :func:`time.monotonic`.
     :ivar deadline: when :meth:`deadline_passed` is called; see :class:`edgegw.deadlines.Deadlines`.
+    :ivar handshake_id: by which the handshake record knows it, once it is open; empty without TLS.
     """
 
     protocol: Any
     client: Any
     reactor: Any
+    handshake_id = ""
     deadline = inf
     watched_until = inf
     TLS = False

@@ -115,7 +115,7 @@ class CombinationTests(SynchronousTestCase):
             Metrics().requests("edge", "r", ""), Clock(),
         )
         head: Any = mock.Mock()
-        refused = access.judge(ConnectionInfo("edge", Identity(), "192.0.2.1"), head, None)
+        refused = access.judge(ConnectionInfo("edge", Identity(), "192.0.2.1"), head, None, [])
         self.assertEqual(getattr(refused, "code", None), Reason.NO_CERTIFICATE)
 
     def test_all_is_asked_again_in_part(self) -> None:

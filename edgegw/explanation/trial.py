@@ -5,7 +5,7 @@ rule a request led to and what that rule's policies said.
 """
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -109,6 +109,10 @@ class _HeardChain:
         """See :class:`~edgegw.policy_chain.PolicyChain`."""
         return await self._chain.check_later(peer, rulings, limit)
 
+    def refused_by(self, refusal: Reject, rulings: Sequence[Ruling]) -> str:
+        """See :class:`~edgegw.policy_chain.PolicyChain`."""
+        return self._chain.refused_by(refusal, rulings)
+
 
 class _HeardAccess(RuleAccess):
     """What a rule demands, with what it answered kept.
@@ -120,9 +124,11 @@ class _HeardAccess(RuleAccess):
     verdict: Verdict | None = None
     heard: _HeardChain | None = None
 
-    def judge(self, info: ConnectionInfo, head: RequestHead, host: str | None) -> Verdict | Deferred[Verdict]:
+    def judge(
+        self, info: ConnectionInfo, head: RequestHead, host: str | None, rulings: list[Ruling]
+    ) -> Verdict | Deferred[Verdict]:
         """See :class:`~edgegw.proxy.access.RuleAccess`."""
-        verdict = super().judge(info, head, host)
+        verdict = super().judge(info, head, host, rulings)
         if isinstance(verdict, Deferred):
             return verdict.addCallback(self._keep)
         return self._keep(verdict)
@@ -150,11 +156,12 @@ class _HeardSites(SiteBuilder):
         if super().build_access(listener, route, number, rule) is None:
             return None
         heard: Any = None
-        chain = chain_of(rule.policies, self._owner.own_metrics, listener.name, f"{route.name}.rules[{number}].")
+        name = f"{route.name}.rules[{number}]"
+        chain = chain_of(rule.policies, self._owner.own_metrics, listener.name, f"{name}.")
         if chain is not None:
             heard = _HeardChain(chain, self._owner.at, self._owner.online)
         access = _HeardAccess(
-            rule.client, heard, rule.policy_timeout, rule.explain_to_client, route.name,
+            rule.client, heard, rule.policy_timeout, rule.explain_to_client, name,
             self._owner.own_metrics.requests(listener.name, route.name, ""), self._reactor,
         )
         access.heard = heard
@@ -305,6 +312,7 @@ class Answer:
 class _Outcome:
     """Stands in for the connection that the request came on."""
 
+    handshake_id = ""
     done: Deferred[tuple[int, Target | None, RuleAccess | None]] = field(factory=Deferred)
 
     def forward(self, head: RequestHead, target: Target) -> None:
@@ -315,7 +323,7 @@ class _Outcome:
         """See :class:`~edgegw.proxy.gate.Gated`."""
         self.done.callback((status, None, None))
 
-    def count_refused(self, access: RuleAccess, code: str) -> None:
+    def count_refused(self, access: RuleAccess, code: str, request_id: bytes) -> None:
         """See :class:`~edgegw.proxy.gate.Gated`."""
         self.done.callback((403, None, access))
 

@@ -120,11 +120,12 @@ class SiteBuilder:
         """Make what a rule demands of clients; ``None`` where it demands nothing."""
         if rule.client is ClientRequirement.NONE and rule.policies is None:
             return None
-        policies = chain_of(rule.policies, self._metrics, listener.name, f"{route.name}.rules[{number}].")
+        name = f"{route.name}.rules[{number}]"
+        policies = chain_of(rule.policies, self._metrics, listener.name, f"{name}.")
         if policies is not None:
             self.chains.append(policies)
         return RuleAccess(
-            rule.client, policies, rule.policy_timeout, rule.explain_to_client, route.name,
+            rule.client, policies, rule.policy_timeout, rule.explain_to_client, name,
             self._metrics.requests(listener.name, route.name, ""), self._reactor,
         )
 

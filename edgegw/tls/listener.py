@@ -198,7 +198,7 @@ class TLSListener:
         transport.info = info
         self._ended()
         seconds = monotonic() - transport.started
-        handshake_id = self._remember(transport, identity.status, "", "", seconds, info)
+        handshake_id = transport.handshake_id = self._remember(transport, identity.status, "", "", seconds, info)
         self.metrics.handshake_done(
             seconds, info.tls_version or "", info.cipher or "", info.group, resumed, identity.status, handshake_id
         )
