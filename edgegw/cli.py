@@ -11,7 +11,8 @@
 ``edgegw version``     says which versions are at work
 
 The exit status is 0 when what was asked for was done, 1 when the configuration or an address cannot
-be used, 2 when the command line cannot be understood; ``explain`` has 3 for a client that is refused.
+be used, 2 when the command line cannot be understood; ``explain`` has 3 for a client that is refused, and 4
+where that is not known without asking others.
 """
 from __future__ import annotations
 

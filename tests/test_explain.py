@@ -338,7 +338,7 @@ class RefusedTests(ExplainCase):
         })
         self.configure(", policies: [waiting]")
         document = self.document(self.root.issue("client"))
-        self.assertEqual((document["result"], document["not_asked"]), ("accepted", True))
+        self.assertEqual((document["result"], document["not_asked"], document["exit"]), ("accepted", True, 4))
 
     def test_those_not_reached(self) -> None:
         """Of each policy that was not asked it is said why."""
@@ -574,7 +574,7 @@ upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
         self.assertEqual((refused["reason"], refused["exit"], refused["http_status"]), ("not_greeted", 3, 403))
         self.assertEqual(refused["client_sees"], "403; the connection goes on")
         later = self.request(other, "/later")
-        self.assertEqual((later["result"], later["not_asked"]), ("accepted", True))
+        self.assertEqual((later["result"], later["not_asked"], later["exit"]), ("accepted", True, 4))
         self.assertEqual([one["verdict"] for one in later["policies"]], ["not asked", "not asked"])
         self.assertEqual(self.request(None, "/open")["exit"], 0)
         nobody = self.request(None, "/any")
@@ -693,8 +693,9 @@ async def later(hello, address):
     def test_one_that_waits(self) -> None:
         """It is not asked unless others may be."""
         document = self.route("later")
-        self.assertEqual((document["result"], document["listener"]), ("accepted", "edge"))
+        self.assertEqual((document["result"], document["listener"], document["exit"]), ("accepted", "edge", 4))
         self.assertIn("is not asked", document["router"])
+        self.assertEqual(self.document(Authority("Other").issue("client"), "--path", "/")["exit"], 4)
 
 
 class HostileTests(ExplainCase):
@@ -789,6 +790,18 @@ class StatusTests(ExplainCase):
         printed = self.explain("--cert", self.write("client.pem", self.root.issue("client").pem))
         self.assertEqual(printed.status, 0)
         self.assertIn("warning: ", printed.errors)
+
+    def test_what_was_not_asked(self) -> None:
+        """A check that trusts the status does not pass for want of asking; a refusal is one all the same."""
+        friend, other = self.root.issue("friend"), self.root.issue("other")
+        self.configure(", policies: [waiting]", RequestTests.ROUTES)
+        for client, arguments in ((friend, ()), (other, ()), (friend, ("--path", "/open"))):
+            self.assertEqual(self.document(client, *arguments)["exit"], 4)
+        self.assertEqual(self.document(other, "--path", "/admin")["exit"], 3)
+        self.configure(", policies: [greeted, waiting]")
+        self.assertEqual([self.document(client)["exit"] for client in (friend, other)], [4, 3])
+        self.configure(", policies: [{any: [greeted, silent]}]")
+        self.assertEqual([self.document(client)["exit"] for client in (friend, other)], [0, 0])
 
     def test_usage(self) -> None:
         """What cannot be understood is status 2, with what would be right."""

@@ -29,7 +29,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="edgegw explain",
         description="Say whether a client certificate would come in, and why, by the very code that would decide.",
-        epilog="The status is 0 for a client that comes in, 3 for one that is refused, 1 for a faulty configuration. "
+        epilog="The status is 0 for a client that comes in, 3 for one that is refused, 4 where a policy or a router "
+               "that waits was not asked and would have a say in it (--online asks), 1 for a faulty configuration. "
                "Nothing is known here of what a running gateway has counted or fetched: rate_limit begins with full "
                "buckets.",
         allow_abbrev=False,

@@ -37,7 +37,9 @@ class Wanted:
 async def request_findings(gateway: TrialGateway, trial: Trial, wanted: Wanted) -> Document:
     """Give what becomes of a request on the connection that was tried."""
     host = wanted.host or trial.client.server_name or _any_name(trial)
-    document: Document = {"method": wanted.method, "path": wanted.path, "host": host}
+    document: Document = {
+        "method": wanted.method, "path": wanted.path, "host": host, "not_asked": trial.unrouted,
+    }  # fmt: skip
     if trial.way is not None and trial.way.upstream is not None:
         return {**document, "result": "passed through", "why": "the gateway sees no requests of the connection"}
     verdict = trial.rehearsed.verdict
@@ -135,7 +137,7 @@ def _of_rule(trial: Trial, answer: Answer, found: FoundRule) -> Document:
             listed, answer.rulings, answer.not_asked, "the rule needs another client" if unasked else "",
             rehearsed.certificate is None,
         ),
-        "not_asked": answer.not_asked,
+        "not_asked": answer.not_asked or trial.unrouted,
         **verdict_findings(verdict, rehearsed.status, [one.kind for one in listed]),
     }
     if isinstance(verdict, Reject):

@@ -159,13 +159,13 @@ def _verdict(document: Mapping[str, Any], indent: str) -> Iterator[str]:
         yield f"{indent}PASSED THROUGH to the upstream {_text(document['upstream'])}: no certificate is judged here"
     elif document["result"] == "accepted":
         counts = {"verified": "as verified", "unverified": "as unverified", "none": "as anonymous"}
-        so_far = " as far as was asked, " if document.get("not_asked") else " "
+        so_far = " as far as was asked, " if document["not_asked"] else " "
         yield f"{indent}ACCEPTED{so_far}{counts.get(document.get('status', ''), '')}".rstrip()
         text = _attributes(document.get("attributes", {}), "")
         if text:
             yield f"{indent}  attributes: {text}"
     else:
-        yield f"{indent}REFUSED: {_text(document['reason'])}"
+        yield f"{indent}REFUSED{' as far as was asked' if document['not_asked'] else ''}: {_text(document['reason'])}"
         explanation = document["explanation"]
         for title, text in (
             ("", explanation["sentence"]),

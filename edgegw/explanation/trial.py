@@ -244,6 +244,11 @@ class Trial:
     way: Way | None = None
 
     @property
+    def unrouted(self) -> bool:
+        """Whether the port's SNI router, which might have sent the client elsewhere, was not asked."""
+        return self.way is not None and not self.way.asked
+
+    @property
     def verified_chain(self) -> tuple[Certificate, ...] | None:
         """The chain that was found good, the client's own certificate first; ``None`` without one.
 
