@@ -586,8 +586,8 @@ class AssertionTests(SynchronousTestCase):
         self.fails("refused with no_name, and not", assert_rejects, dns_suffix, OURS, peer(), "dns_suffix")
         self.fails("was accepted", assert_rejects, dns_suffix, OURS, peer(dns=["a.corp.example"]))
         undeclared = kind(lambda peer: Reject("other"))
-        self.fails("was not declared", assert_rejects, undeclared, None, peer(), "other")
-        self.fails("was not declared", assert_rejects, build(undeclared), None, peer(), "other")
+        self.fails("does not declare", assert_rejects, undeclared, None, peer(), "other")
+        self.fails("does not declare", assert_rejects, build(undeclared), None, peer(), "other")
         assert_rejects(kind(lambda peer: Reject(Reason.SUBJECT)), None, peer(), Reason.SUBJECT)
         assert_rejects(kind(lambda peer: Reject("subject")), None, peer(), "subject")
 
@@ -595,7 +595,35 @@ class AssertionTests(SynchronousTestCase):
         """What is no verdict is told as what it is: a refusal of everybody."""
         for answer in (None, True, "yes", Accept):
             judged = kind(lambda peer, answer=answer: answer)
-            self.fails("neither Accept(...) nor Reject(...)", judge, judged, None, peer())
+            self.fails("which is neither Accept nor Reject", judge, judged, None, peer())
+
+    def test_as_the_gateway_judges(self) -> None:
+        """An answer that the gateway makes a refusal of passes no assertion, for whatever it is taken."""
+
+        async def accepts(peer: Peer) -> Verdict:
+            return Accept()
+
+        class Friendly(Accept):  # type: ignore[misc]  # attrs' frozen classes can be derived from
+            pass
+
+        for function, words in (
+            (lambda peer: Accept({"n": 5}), "the attribute 'n' a value that is no text: 5"),
+            (lambda peer: Accept({5: "n"}), "an attribute whose name is no text: 5"),
+            (lambda peer: Accept([("n", "5")]), "attributes that are no mapping: [('n', '5')]"),
+            (lambda peer: accepts(peer), "something to await"),
+            (lambda peer: Friendly(), "neither Accept nor Reject"),
+            (lambda peer: Reject("tried", 5), "no text"),
+        ):
+            for call in (assert_accepts, assert_rejects, judge):
+                self.fails(words, call, kind(function), None, peer())
+        many = peer(dns=[f"host-{at:04}.example" for at in range(2000)])
+        assert_rejects(everyone, None, many, Reason.CERTIFICATE_INVALID)
+
+    def test_one_client_for_several_questions(self) -> None:
+        """What a policy says of a client is not known to it when it is asked again."""
+        client = peer(attributes={"team": "a"})
+        for _ in range(2):
+            assert_accepts(kind(lambda peer: Accept({"seen": ",".join(peer.attributes)})), None, client, seen="team")
 
     def test_waiting(self) -> None:
         """An async policy is run to its end; one that waits for the world fails."""
@@ -768,7 +796,7 @@ class ContractTests(SynchronousTestCase):
             (lambda peer: Reject("tried", peer.common_name), "control characters"),
             (lambda peer: Reject("tried", ", ".join(peer.dns_names * 9)), "more than 4096"),
             (lambda peer: Reject("tried", 7), "which is no text"),
-            (lambda peer: Accept({"serial": 7}), "not text by text"),
+            (lambda peer: Accept({"serial": 7}), "the attribute 'serial' a value that is no text: 7"),
             (lambda peer: Accept({"length": str(len(peer.chain))}), "raised RuntimeError"),
             (lambda peer: later(peer), "write it with async def"),
         ):

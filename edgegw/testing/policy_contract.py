@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from edgegw.interfaces import IEnvironment
 from edgegw.peer import Peer
+from edgegw.policy_step import attribute_fault
 from edgegw.testing.assertions import BuiltPolicy, is_declared
 from edgegw.testing.odd_peers import odd_peers
 from edgegw.verdict import Accept, Reject
@@ -73,9 +74,9 @@ def _elsewhere(peer: Peer) -> Peer:
 
 def _verdict_faults(kind: Any, verdict: object) -> Iterable[str]:
     if type(verdict) is Accept:
-        pairs: Any = verdict.attributes
-        if not all(type(key) is str and type(value) is str for key, value in pairs.items()):
-            yield f"gave attributes that are not text by text: {pairs!r}"
+        fault = attribute_fault(verdict.attributes)
+        if fault:
+            yield fault
     elif type(verdict) is Reject:
         if not is_declared(kind, verdict.code):
             yield f"refused with {verdict.code!r}, which is no reason's code and was not declared: codes={{...}} does"
