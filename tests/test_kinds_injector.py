@@ -306,8 +306,8 @@ class ConfigurationTests(ConfigTestCase):
         )
         self.assert_faults(
             self.injection("zzz"),
-            (6, 5, f"{path}[0]", "could not be loaded: /x.py: SyntaxError"),
-            **self.options(team, problems=["/x.py: SyntaxError"]),
+            (6, 5, f"{path}[0]", "zzz, unless it is in what could not be loaded: /x.py; correct that, or name another"),
+            **self.options(team, problems=["SyntaxError"]),
         )
         self.assert_faults(self.injection("zzz"), (6, 5, f"{path}[0]", "use one of xfcc, client_cert, pem, fields"))
 

@@ -155,7 +155,10 @@ class _Translation:
         ]
         admin = self._admin(document)
         check_bindings(listeners, admin, self._report)
-        routers = document.items("sni_routers")
+        routers = translate_sni_routers(
+            document.items("sni_routers"), listeners, self._plugins, self._directory, self._report
+        )
+        self._plugins.warn_of_changes(document.node)
         return Gateway(
             listeners=tuple(listener for _, listener in listeners),
             routes=tuple(routes),
@@ -164,7 +167,7 @@ class _Translation:
             logging=LOGGING.settings(document.get("logging"), Logging()),
             drain_timeout=document.get("drain_timeout", Gateway(()).drain_timeout),
             handshake_record=document.get("handshake_record", Gateway(()).handshake_record),
-            sni_routers=translate_sni_routers(routers, listeners, self._plugins, self._directory, self._report),
+            sni_routers=routers,
         )
 
     def _listeners(self, document: Section) -> list[tuple[Section, Listener]]:
