@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 
 from edgegw.config import ConfigError, Loaded, load
 from edgegw.config.shapes import did_you_mean
+from edgegw.descriptors import reader_may_leave
 from edgegw.explanation.arguments import parse_arguments
 from edgegw.explanation.client import UnusableFile, read_certificates, read_key
 from edgegw.explanation.findings import Document, connection_findings
@@ -93,13 +94,8 @@ def run_explain(arguments: Sequence[str]) -> int:
 
 
 def _print(document: Document, as_json: bool) -> int:
-    try:
-        print(json.dumps(document, indent=2) if as_json else explanation_text(document), end="\n" if as_json else "",
-              flush=True)
-    except BrokenPipeError:
-        # Whoever read it has seen enough; what is still buffered must not complain at the exit.
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    with reader_may_leave():
+        print(json.dumps(document, indent=2) if as_json else explanation_text(document), end="\n" if as_json else "")
     return _status(document)
 
 

@@ -26,6 +26,7 @@ from edgegw.config.reader import read_file
 from edgegw.config.reference import kind_as_json, kind_as_text
 from edgegw.config.reference_page import policies_page
 from edgegw.config.shapes import Invalid, did_you_mean
+from edgegw.descriptors import reader_may_leave
 from edgegw.registry import INTERFACES, Found, Problem, Registry
 
 __all__ = ["plugin_directories", "run_plugins"]
@@ -63,12 +64,8 @@ def run_plugins(arguments: Sequence[str]) -> int:
             return 1
         if not found:
             parser.error(_no_such(options, registry))
-    try:
-        print(_json(found, options.name) if options.json else _text(found, options.name), flush=True)
-    except BrokenPipeError:
-        # Whoever read it has seen enough; what is still buffered must not complain at the exit.
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    with reader_may_leave():
+        print(_json(found, options.name) if options.json else _text(found, options.name))
     return status
 
 

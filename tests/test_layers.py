@@ -64,17 +64,20 @@ ALLOWED: dict[str, set[str]] = {
     | PURE
     | {"deadlines", "descriptors", "http_client", "observe", "proxy", "signals", "systemd", "tcp", "tls", "upstream"},
     "tap": CONTRACTS | {"config", "environment", "observe", "registry", "service", "tls"},
-    "demo": CONTRACTS | {"config", "observe", "service", "tap"},
+    "demo": CONTRACTS | {"config", "descriptors", "observe", "service", "tap"},
     # commands, and what is there for plugins' authors
     "reasons": CONTRACTS | {"tls"},
-    "handshakes_command": CONTRACTS | {"config", "observe"},
-    "new_plugin": CONTRACTS | PLUGINS | {"registry"},
+    "handshakes_command": CONTRACTS | {"config", "descriptors", "observe"},
+    "new_plugin": CONTRACTS | PLUGINS | {"descriptors", "registry"},
     "explanation": CONTRACTS
     | PURE
     | {"environment", "observe", "policy_chain", "policy_step", "proxy", "reasons", "registry", "tap", "tls"},
     "explain_command": CONTRACTS
-    | {"config", "explanation", "observe", "policy_chain", "policy_step", "proxy", "registry", "tap", "tls"},
-    "plugins_command": CONTRACTS | PLUGINS | {"config", "observe", "registry", "tap"},
+    | {
+        "config", "descriptors", "explanation", "observe", "policy_chain", "policy_step", "proxy", "registry", "tap",
+        "tls",
+    },
+    "plugins_command": CONTRACTS | PLUGINS | {"config", "descriptors", "observe", "registry", "tap"},
     "testing": CONTRACTS
     | PURE
     | PLUGINS
