@@ -336,6 +336,12 @@ class RefusedTests(ExplainCase):
         self.assertEqual(document["explanation"], {
             "sentence": "It is no friend.", "cause": "A stranger.", "remedy": "Be a friend.",
         })
+        self.configure(", mode: AllowInsecureFallback, policies: [chained]")
+        document = self.document(Authority("Other").issue("client"))
+        self.assertEqual(document["explanation"], {
+            "sentence": "The plugin chained refused the client.", "cause": "",
+            "remedy": "Read what it wants: edgegw plugins chained.",
+        })
         self.configure(", policies: [waiting]")
         document = self.document(self.root.issue("client"))
         self.assertEqual((document["result"], document["not_asked"], document["exit"]), ("accepted", True, 4))
