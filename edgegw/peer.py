@@ -79,16 +79,12 @@ class Peer:
 
     @property
     def now(self) -> datetime:
-        """The time to judge by, aware, the same for all policies; the present but in ``edgegw explain --at``."""
+        """The time to judge by, in UTC, the same for all policies; the present but in ``edgegw explain --at``."""
         now = self._now
         if not isinstance(now, datetime):
             # Most policies do not care, and a look at the clock costs as much as some of them.
             now = self._now = now()
         return now
-
-    @now.setter
-    def now(self, now: datetime) -> None:
-        self._now = now
 
     # --- the certificate --------------------------------------------------------------------
 

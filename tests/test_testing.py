@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from attrs import define, frozen
 from cryptography import x509
@@ -35,13 +36,13 @@ from edgegw.api import (
     option,
     policy,
 )
-from edgegw.config import ConfigError
 from edgegw.interfaces import IFollowed, IHTTPClient
 from edgegw.kinds.policy import PolicyKind
 from edgegw.testing import (
     NO_USAGE,
     SERVER,
     Authority,
+    ConfigError,
     FakeEnvironment,
     HTTPRequest,
     Request,
@@ -220,6 +221,15 @@ class PeerTests(SynchronousTestCase):
             ("2001:db8::1", "inner", "api.example", "TLSv1.2", "c", None, True, {"a": "b"}, now, 7),
         )  # fmt: skip
         self.assertFalse(peer(verified=False).verified)
+
+    def test_time(self) -> None:
+        """A policy is told the time in UTC, whatever zone a test has it in; without a zone it would be any time."""
+        noon = datetime(2026, 7, 15, 14, tzinfo=ZoneInfo("Europe/Berlin"))
+        for client in (peer(now=noon), anonymous_peer(now=noon), peer(), anonymous_peer()):
+            self.assertEqual(client.now.tzinfo, UTC)
+        self.assertEqual(peer(now=noon).now.hour, 12)
+        for make in (peer, anonymous_peer):
+            self.assertRaises(ValueError, make, now=datetime(2026, 7, 15, 12))
 
     def test_anonymous(self) -> None:
         """A client without a certificate has none of its facts."""

@@ -78,18 +78,17 @@ class FoundRule:
 
 
 class _HeardChain:
-    """The policies of a rule, which are asked at the trial's time and whose answers are kept.
+    """The policies of a rule, whose answers are kept.
 
     :ivar rulings: what each said of the last request.
     :ivar not_asked: whether those that wait were left out.
     """
 
-    def __init__(self, chain: PolicyChain, at: datetime, ask_waiting: bool) -> None:
+    def __init__(self, chain: PolicyChain, ask_waiting: bool) -> None:
         self.rulings: list[Ruling] = []
         self.not_asked = False
         self.needs_chain = chain.needs_chain
         self._chain = chain
-        self._at = at
         self._ask_waiting = ask_waiting
 
     @property
@@ -99,7 +98,6 @@ class _HeardChain:
 
     def check(self, peer: Peer, rulings: list[Ruling]) -> Verdict:
         """See :class:`~edgegw.policy_chain.PolicyChain`."""
-        peer.now = self._at
         self.rulings = rulings
         verdict = self._chain.check(peer, rulings)
         self.not_asked = self._chain.waits and not self._ask_waiting and not isinstance(verdict, Reject)
@@ -143,7 +141,9 @@ class _HeardSites(SiteBuilder):
 
     def __init__(self, owner: TrialGateway) -> None:
         self._owner = owner
-        super().__init__(owner._reactor, owner.gateway, owner.own_metrics, owner._deadlines, owner._count_error)
+        super().__init__(
+            owner._reactor, owner.gateway, owner.own_metrics, owner._deadlines, owner._count_error, owner._clock
+        )
 
     def build_target(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> Target:
         """See :class:`~edgegw.proxy.sites.SiteBuilder`."""
@@ -159,10 +159,10 @@ class _HeardSites(SiteBuilder):
         name = f"{route.name}.rules[{number}]"
         chain = chain_of(rule.policies, self._owner.own_metrics, listener.name, f"{name}.")
         if chain is not None:
-            heard = _HeardChain(chain, self._owner.at, self._owner.online)
+            heard = _HeardChain(chain, self._owner.online)
         access = _HeardAccess(
             rule.client, heard, rule.policy_timeout, rule.explain_to_client, name,
-            self._owner.own_metrics.requests(listener.name, route.name, ""), self._reactor,
+            self._owner.own_metrics.requests(listener.name, route.name, ""), self._reactor, self._clock,
         )
         access.heard = heard
         return access

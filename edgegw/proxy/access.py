@@ -16,7 +16,7 @@ from edgegw.observe.metrics import RequestMetrics
 from edgegw.peer import Peer
 from edgegw.policy_chain import PolicyChain
 from edgegw.tls.deciding import decide_later
-from edgegw.tls.verification import now
+from edgegw.tls.verification import Clock, now
 from edgegw.tls.waiting import time_limit
 from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
 from edgegw.wire.http1 import RequestHead
@@ -116,7 +116,7 @@ class RuleAccess:
     :ivar name: the rule's, such as ``all.rules[0]``, as metrics and logs have it.
     """
 
-    __slots__ = ("_client", "_limit", "_policies", "explain", "metrics", "name")
+    __slots__ = ("_client", "_clock", "_limit", "_policies", "explain", "metrics", "name")
 
     def __init__(
         self,
@@ -127,9 +127,14 @@ class RuleAccess:
         name: str,
         metrics: RequestMetrics,
         reactor: Any,
+        clock: Clock = now,
     ) -> None:
-        """:param timeout: seconds that a policy which waits has for its answer."""
+        """
+        :param timeout: seconds that a policy which waits has for its answer.
+        :param clock: the time that policies judge by.
+        """
         self._client = client
+        self._clock = clock
         self._policies = policies
         self._limit = time_limit(reactor, timeout)
         self.explain = explain
@@ -159,7 +164,7 @@ class RuleAccess:
             return _LET_IN
         if status is CertificateStatus.NONE and not policies.judges_everyone:
             return Reject(Reason.NO_CERTIFICATE, "a policy of the rule judges certificates")
-        peer = Peer(info, now, info.identity.known_chain, info.attributes, RequestView(head, host))
+        peer = Peer(info, self._clock, info.identity.known_chain, info.attributes, RequestView(head, host))
         verdict = policies.check(peer, rulings)
         if isinstance(verdict, Reject) or not policies.waits:
             return verdict

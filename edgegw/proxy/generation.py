@@ -137,7 +137,9 @@ class Generation:
     # --- building ---------------------------------------------------------------------------
 
     def _build_sites(self) -> SiteBuilder:
-        return SiteBuilder(self._reactor, self.gateway, self._metrics, self._deadlines, self._count_error)
+        return SiteBuilder(
+            self._reactor, self.gateway, self._metrics, self._deadlines, self._count_error, self._clock
+        )
 
     def _build_router(self, use: SNIRouterUse, listeners: list[TLSListener | PlainListener]) -> PortRouter:
         metrics = self._metrics.listener(use.name)

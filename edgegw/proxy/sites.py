@@ -18,6 +18,7 @@ from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.policing import chain_of
 from edgegw.proxy.site import Backend, Site, Target
+from edgegw.tls.verification import Clock
 from edgegw.upstream.pool import UpstreamPool
 
 __all__ = ["SiteBuilder"]
@@ -27,6 +28,7 @@ class SiteBuilder:
     """Makes the upstreams of a gateway, and the sites of its listeners.
 
     :param count_error: counts what a backend's plugin gets wrong.
+    :param clock: gives the time that policies of rules judge by.
     :ivar upstreams: by name.
     :ivar sites: those that were made.
     :ivar chains: the policies of rules.
@@ -40,12 +42,14 @@ class SiteBuilder:
         metrics: Metrics,
         deadlines: Deadlines,
         count_error: Callable[[str, str], None],
+        clock: Clock,
     ) -> None:
         self._reactor = reactor
         self._gateway = gateway
         self._metrics = metrics
         self._deadlines = deadlines
         self._count_error = count_error
+        self._clock = clock
         self._targets: dict[tuple[str, int, int], Target] = {}
         self.sites: list[Site] = []
         self.chains: list[PolicyChain] = []
@@ -126,7 +130,7 @@ class SiteBuilder:
             self.chains.append(policies)
         return RuleAccess(
             rule.client, policies, rule.policy_timeout, rule.explain_to_client, name,
-            self._metrics.requests(listener.name, route.name, ""), self._reactor,
+            self._metrics.requests(listener.name, route.name, ""), self._reactor, self._clock,
         )
 
 

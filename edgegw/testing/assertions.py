@@ -79,7 +79,7 @@ def build(kind: Any, config: Any = None, env: IEnvironment | None = None) -> Bui
     :param config: its options: an instance of the kind's class for them, a mapping as a configuration has it, or
         YAML; ``None`` if there are none.
     :param env: a new :class:`~edgegw.testing.FakeEnvironment` without it.
-    :raises edgegw.config.ConfigError: a mapping or YAML has a fault.
+    :raises edgegw.testing.ConfigError: a mapping or YAML has a fault.
     :raises TypeError: ``kind`` is no kind of policy, or ``config`` is of another class than its options.
     """
     if not IPolicyKind.providedBy(kind):
