@@ -106,6 +106,28 @@ class FindTests(RegistryCase):
         assert found is not None
         self.assertTrue(found.origin.endswith("edgegw/plugins/packaged.py"))
 
+    def test_shared_code(self) -> None:
+        """Files of ``edgegw/plugins`` find a module beside them; those of a directory do not, and that is told."""
+        ways = {
+            "absolute": "from edgegw.plugins._shared_here import VALUE", "relative": "from ._shared_here import VALUE",
+            "beside": "from _shared_here import VALUE",
+        }
+        packaged = self.folder / "edgegw" / "plugins"
+        self.patch(edgegw.plugins, "__path__", [*edgegw.plugins.__path__, str(packaged)])
+        for folder in (packaged, self.folder):
+            self.write("_shared_here.py", "VALUE = 3\n", folder)
+        for name, line in ways.items():
+            self.addCleanup(sys.modules.pop, f"edgegw.plugins.{name}", None)
+            for folder in (packaged, self.folder):
+                self.write(f"{name}.py", line + POLICY.format(name=f"{name}_of_{folder.name}"), folder)
+        self.addCleanup(sys.modules.pop, "edgegw.plugins._shared_here", None)
+        registry = self.scan()
+        found = [name for name in registry.names("policy") if "_of_" in name]
+        self.assertEqual(found, sorted([
+            "absolute_of_plugins", "relative_of_plugins", f"absolute_of_{self.folder.name}",
+        ]))  # fmt: skip
+        self.assertEqual({Path(one.origin).stem for one in registry.problems}, {"relative", "beside"})
+
     def test_entry_points(self) -> None:
         """Installed distributions name theirs as entry points, a module or a kind."""
         self.write("entered.py", POLICY.format(name="entered"))
