@@ -200,7 +200,11 @@ class Peer:
 
     @property
     def server_name(self) -> str | None:
-        """The name that the client asked for (SNI), in lower case without a trailing dot; ``None`` without one."""
+        """The name that the client asked for (SNI), in lower case without a trailing dot; ``None`` without one.
+
+        It is ``None``, too, where a TLS 1.2 session is resumed on a port that serves every name alike: OpenSSL does not
+        tell it then.
+        """
         return self.connection.server_name
 
     @property
