@@ -16,7 +16,7 @@ PACKAGE = Path(edgegw.__file__).parent
 #: may import; each may import itself.  A room that is not here does not exist.
 CONTRACTS = {
     "model", "identity", "peer", "verdict", "interfaces", "names", "certificate", "der", "distinguished_name",
-    "backend", "sni",
+    "backend", "sni", "expressions",
 }
 #: What plugins are made of.
 PLUGINS = {"kinds", "api"}
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "interfaces": {"backend", "certificate", "identity", "model", "names", "peer", "sni", "verdict"},
     "backend": {"identity"},
     "sni": {"names", "verdict"},
+    "expressions": {"certificate"},
     "kinds": CONTRACTS,
     "api": CONTRACTS | {"kinds"},
     "plugins": set(),

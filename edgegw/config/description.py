@@ -13,6 +13,8 @@ from edgegw.model import (
     FieldHeaders,
     Gateway,
     HeaderInjection,
+    HeaderMatch,
+    IdentityMatch,
     InjectorUse,
     Listener,
     PEMHeader,
@@ -20,10 +22,13 @@ from edgegw.model import (
     PolicyNot,
     PolicyRule,
     PolicyUse,
+    QueryParamMatch,
     Route,
+    RouteMatch,
     RouteRule,
     TLSSettings,
     ValidationMode,
+    ValueMatchType,
 )
 
 __all__ = ["describe", "describe_policies", "describe_rule", "describe_validation"]
@@ -181,9 +186,25 @@ def _route(route: Route) -> Iterator[str]:
 
 def describe_rule(rule: RouteRule) -> str:
     """Give the requests that a rule takes and where they go: ``PathPrefix / → app``."""
-    paths = ", ".join(f"{match.path.type.value} {match.path.value}" for match in rule.matches)
+    requests = ", ".join(map(_match, rule.matches))
     backends = ", ".join(
         backend.upstream if len(rule.backends) == 1 else f"{backend.upstream} (weight {backend.weight})"
         for backend in rule.backends
     )
-    return f"{paths} → {backends or 'no backend: 500'}"
+    return f"{requests} → {backends or 'no backend: 500'}"
+
+
+def _match(match: RouteMatch) -> str:
+    """Give what a request must be: ``PathPrefix /api (method GET, header x-version exactly 2)``."""
+    conditions = [] if match.method is None else [f"method {match.method}"]
+    conditions += [f"header {_condition(one.name, one)}" for one in match.headers]
+    conditions += [f"query {_condition(one.name, one)}" for one in match.query_params]
+    conditions += [f"identity {_condition(one.fact, one)}" for one in match.identity]
+    more = f" ({', '.join(conditions)})" if conditions else ""
+    return f"{match.path.type.value} {match.path.value}{more}"
+
+
+def _condition(name: str, match: HeaderMatch | QueryParamMatch | IdentityMatch) -> str:
+    if match.type is ValueMatchType.PRESENT:
+        return f"{name} present"
+    return f"{name} {'exactly' if match.type is ValueMatchType.EXACT else 'matching'} {match.value}"

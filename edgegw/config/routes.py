@@ -6,11 +6,12 @@ from collections.abc import Set as AbstractSet
 
 from attrs import evolve
 
-from edgegw.config.document_routes import BACKEND, PATH, RULE
+from edgegw.config.document_routes import BACKEND, RULE
 from edgegw.config.faults import Report
+from edgegw.config.matches import translate_matches
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.shapes import Item, Section, did_you_mean
-from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatch, Route, RouteMatch, RouteRule
+from edgegw.model import BackendRef, ClientRequirement, Listener, Route, RouteRule
 from edgegw.names import covers
 
 __all__ = ["translate_route"]
@@ -45,6 +46,7 @@ def translate_route(
     if "listeners" in section:
         hostnames = {listener.hostname for listener in attached}
     _check_hostnames(section, hostnames, report)
+    _check_rule_names(section, report)
     return route
 
 
@@ -58,11 +60,22 @@ def _rule(
     needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
     rule = RouteRule(backends=backends, client=section.get("client", needed), policies=policies)
     if "matches" in section:
-        matches = tuple(
-            RouteMatch(PATH.settings(item.value.get("path"), PathMatch())) for item in section.items("matches")
-        )
-        rule = evolve(rule, matches=matches)
+        rule = evolve(rule, matches=translate_matches(section.items("matches"), report))
     return RULE.settings(section, rule)
+
+
+def _check_rule_names(section: Section, report: Report) -> None:
+    first: dict[str, Section] = {}
+    for item in section.items("rules"):
+        rule: Section = item.value
+        name = rule.get("name")
+        if name is None:
+            continue
+        if name.isdigit():
+            report.fault(rule.at("name"), "looks like a rule's number", "use a name with a letter in it")
+        elif first.setdefault(name, rule) is not rule:
+            line = first[name].at("name").line
+            report.fault(rule.at("name"), f"the name {name} is given to another rule in line {line}", "rename one")
 
 
 def _backend(item: Item[Section], upstreams: AbstractSet[str], report: Report) -> BackendRef:

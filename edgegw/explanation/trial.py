@@ -28,7 +28,7 @@ from edgegw.proxy.generation import Generation
 from edgegw.proxy.policing import chain_of
 from edgegw.proxy.routed import RoutedDestination
 from edgegw.proxy.site import Site, Target
-from edgegw.proxy.sites import SiteBuilder
+from edgegw.proxy.sites import SiteBuilder, rule_label
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.profile import PlainListener, PortProfile
 from edgegw.tls.rehearsal import ClientSide, Rehearsed, rehearse
@@ -156,7 +156,7 @@ class _HeardSites(SiteBuilder):
         if super().build_access(listener, route, number, rule) is None:
             return None
         heard: Any = None
-        name = f"{route.name}.rules[{number}]"
+        name = rule_label(route, number)
         chain = chain_of(rule.policies, self._owner.own_metrics, listener.name, f"{name}.")
         if chain is not None:
             heard = _HeardChain(chain, self._owner.online)

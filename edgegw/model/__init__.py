@@ -28,6 +28,15 @@ from edgegw.model.gateway import (
     XFCCDetail,
     XFCCMode,
 )
+from edgegw.model.matches import (
+    HeaderMatch,
+    IdentityMatch,
+    PathMatch,
+    PathMatchType,
+    QueryParamMatch,
+    RouteMatch,
+    ValueMatchType,
+)
 from edgegw.model.policies import (
     POLICY_TIMEOUT,
     ClientRequirement,
@@ -39,7 +48,7 @@ from edgegw.model.policies import (
     PolicyUse,
     RefuseWith,
 )
-from edgegw.model.routes import BackendRef, PathMatch, PathMatchType, Route, RouteMatch, RouteRule
+from edgegw.model.routes import BackendRef, Route, RouteRule
 from edgegw.model.routing import ROUTER_TIMEOUT, BackendUse, SNIRouterUse
 from edgegw.model.tls import (
     CertificateSourceUse,
@@ -72,7 +81,9 @@ __all__ = [
     "Gateway",
     "HTTPSettings",
     "HeaderInjection",
+    "HeaderMatch",
     "HealthCheck",
+    "IdentityMatch",
     "InjectorUse",
     "Listener",
     "Logging",
@@ -86,6 +97,7 @@ __all__ = [
     "PolicyRule",
     "PolicyUse",
     "Protocol",
+    "QueryParamMatch",
     "RefuseWith",
     "Route",
     "RouteMatch",
@@ -98,6 +110,7 @@ __all__ = [
     "UnderscoreAction",
     "Upstream",
     "ValidationMode",
+    "ValueMatchType",
     "XFCC",
     "XFCCDetail",
     "XFCCMode",

@@ -89,7 +89,7 @@ class RequestGate:
         if site.refuses_ambiguous_paths and is_ambiguous(path):
             connection.own_answer(400)
             return
-        target = site.routes.find(destination.host_name, path)
+        target = site.routes.find(destination.host_name, path, head, self._info)
         if target is None:
             connection.own_answer(404)
         elif target.access is None:

@@ -9,7 +9,7 @@ from edgegw.headers.request import RequestHeaders
 from edgegw.headers.response import ResponseHeaders
 from edgegw.interfaces import IHeaderInjector
 from edgegw.match.routes import RouteTable
-from edgegw.model import ClientRequirement, Gateway, Listener, PathMatch, Route, RouteRule, Upstream
+from edgegw.model import ClientRequirement, Gateway, Listener, Route, RouteMatch, RouteRule, Upstream
 from edgegw.model import Protocol as ListenerProtocol
 from edgegw.names import covers
 from edgegw.observe.metrics import Metrics
@@ -21,7 +21,7 @@ from edgegw.proxy.site import Backend, Site, Target
 from edgegw.tls.verification import Clock
 from edgegw.upstream.pool import UpstreamPool
 
-__all__ = ["SiteBuilder"]
+__all__ = ["SiteBuilder", "rule_label"]
 
 
 class SiteBuilder:
@@ -67,6 +67,8 @@ class SiteBuilder:
         scheme = b"https" if listener.protocol is ListenerProtocol.HTTPS else b"http"
         entries = list(self._entries(listener))
         demands = [target.access for _, _, target in entries if target.access is not None]
+        # A request that only some clients may make is one that others could try to smuggle past its match.
+        restricted = bool(demands) or any(match.identity for _, match, _ in entries)
         needs_chain = any(access.needs_chain for access in demands)
         self.keeps_chain[listener.name] = self.keeps_chain.get(listener.name, False) or needs_chain
         secret = frozenset(name for one in injectors for name in one.owned_responses)
@@ -78,7 +80,7 @@ class SiteBuilder:
             self._metrics.listener(listener.name),
             self._metrics.requests(listener.name, "", ""),
             self._deadlines,
-            bool(demands),
+            restricted,
         )
         self.sites.append(site)
         return site
@@ -89,7 +91,7 @@ class SiteBuilder:
             return PluginUpstream(self._reactor, upstream, metrics, self._deadlines, self._count_error)
         return UpstreamPool(self._reactor, upstream, metrics, self._deadlines)
 
-    def _entries(self, listener: Listener) -> Iterator[tuple[tuple[str, ...], PathMatch, Target]]:
+    def _entries(self, listener: Listener) -> Iterator[tuple[tuple[str, ...], RouteMatch, Target]]:
         for place, route in enumerate(self._gateway.routes):
             if route.listeners and listener.name not in route.listeners:
                 continue
@@ -102,7 +104,7 @@ class SiteBuilder:
                 target = self._targets.get(key) or self.build_target(listener, route, number, rule)
                 self._targets[key] = target
                 for match in rule.matches:
-                    yield hostnames, match.path, target
+                    yield hostnames, match, target
 
     def build_target(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> Target:
         """Make what stands behind a rule.
@@ -124,7 +126,7 @@ class SiteBuilder:
         """Make what a rule demands of clients; ``None`` where it demands nothing."""
         if rule.client is ClientRequirement.NONE and rule.policies is None:
             return None
-        name = f"{route.name}.rules[{number}]"
+        name = rule_label(route, number)
         policies = chain_of(rule.policies, self._metrics, listener.name, f"{name}.")
         if policies is not None:
             self.chains.append(policies)
@@ -132,6 +134,11 @@ class SiteBuilder:
             rule.client, policies, rule.policy_timeout, rule.explain_to_client, name,
             self._metrics.requests(listener.name, route.name, ""), self._reactor, self._clock,
         )
+
+
+def rule_label(route: Route, number: int) -> str:
+    """Give what metrics call a rule: by its name if it has one, else by its number in its route."""
+    return f"{route.name}.rules[{route.rules[number].name or number}]"
 
 
 def _intersection(hostnames: tuple[str, ...], listener: str | None) -> tuple[str, ...] | None:
