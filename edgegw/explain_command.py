@@ -165,7 +165,7 @@ async def _explain(
         raise _NotAsked(f"no TLS client can send the certificate: {_words(error)}") from error
     document = connection_findings(trial, options.at is None)
     if options.path is not None:
-        wanted = Wanted(options.method or "GET", options.path, options.host)
+        wanted = Wanted(options.method or "GET", options.path, options.host, tuple(options.header))
         document["request"] = await request_findings(gateway, trial, wanted)
     return document
 

@@ -13,7 +13,7 @@ from attrs import evolve
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # has no annotations
 
 from edgegw.config import ConfigError, describe, schema, schema_text
-from edgegw.config.description import describe_policies, describe_validation
+from edgegw.config.description import describe_policies, describe_rule, describe_validation
 from edgegw.config.document import DOCUMENT, LISTENER
 from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.document_tls import TLS
@@ -34,8 +34,10 @@ from edgegw.model import (
     FieldHeaders,
     Forwarding,
     Gateway,
+    HeaderMatch,
     HealthCheck,
     HTTPSettings,
+    IdentityMatch,
     Listener,
     Logging,
     OnMissing,
@@ -47,6 +49,7 @@ from edgegw.model import (
     PolicyNot,
     PolicyUse,
     Protocol,
+    QueryParamMatch,
     RouteMatch,
     TLSSettings,
     TLSVersion,
@@ -54,6 +57,7 @@ from edgegw.model import (
     UnderscoreAction,
     Upstream,
     ValidationMode,
+    ValueMatchType,
     XFCCDetail,
     XFCCMode,
 )
@@ -389,6 +393,63 @@ upstreams: [{name: u, endpoints: ["h:1"]}, {name: v, endpoints: ["h:2"]}]
         )
         self.assertEqual(first.backends, (BackendRef("u", 3), BackendRef("v", 1)))
         self.assertEqual(second.matches, (RouteMatch(),))
+
+    def test_matches(self) -> None:
+        """Every kind of condition, as the model has it and as it is described."""
+        document = (
+            LISTENERS
+            + """\
+routes:
+  - name: r
+    rules:
+      - name: first
+        matches:
+          - path: {type: RegularExpression, value: "/v[0-9]+(/.*)?"}
+            method: GET
+            headers: [{name: X-Version, value: "2"}, {name: x-version, value: "3"}, {name: x-b, type: Present}]
+            query_params: [{name: Q a, type: RegularExpression, value: "a|b"}]
+            identity: [{fact: spiffe_id, value: "spiffe://a/b"}, {fact: "attribute:team", type: Present}]
+          - {method: TRACE}
+        backends: [{upstream: u}]
+upstreams: [{name: u, endpoints: ["h:1"]}]
+"""
+        )
+        loaded = self.load(document)
+        (rule,) = loaded.gateway.routes[0].rules
+        self.assertEqual(rule.name, "first")
+        self.assertEqual(
+            rule.matches,
+            (
+                RouteMatch(
+                    PathMatch(PathMatchType.REGULAR_EXPRESSION, "/v[0-9]+(/.*)?"),
+                    "GET",
+                    (HeaderMatch("x-version", "2"), HeaderMatch("x-b", None, ValueMatchType.PRESENT)),
+                    (QueryParamMatch("Q a", "a|b", ValueMatchType.REGULAR_EXPRESSION),),
+                    (
+                        IdentityMatch("spiffe_id", "spiffe://a/b"),
+                        IdentityMatch("attribute:team", None, ValueMatchType.PRESENT),
+                    ),
+                ),
+                RouteMatch(method="TRACE"),
+            ),
+        )
+        described = describe_rule(rule)
+        self.assertEqual(
+            described,
+            "RegularExpression /v[0-9]+(/.*)? (method GET, header x-version exactly 2, header x-b present, "
+            "query Q a matching a|b, identity spiffe_id exactly spiffe://a/b, identity attribute:team present), "
+            "PathPrefix / (method TRACE) → u",
+        )
+        self.assertEqual(
+            [(warning.path, warning.problem) for warning in loaded.warnings],
+            [
+                (
+                    "routes[0].rules[0].matches[0].headers[1].name",
+                    "x-version stands in the list already, and only the first one counts",
+                ),
+                ("routes[0].rules[0].matches[1].method", "never matches: TRACE is answered with 405"),
+            ],
+        )
 
     def test_never_matching(self) -> None:
         """A name that no listener of the route takes, and weights that are all zero, are warned of."""

@@ -554,6 +554,14 @@ routes:
          backends: [{upstream: u}]}
       - {matches: [{path: {value: /any}}], client: any, backends: [{upstream: u}]}
       - {matches: [{path: {type: Exact, value: /open}}], backends: [{upstream: u}]}
+      - name: chosen
+        matches:
+          - path: {value: /if}
+            method: POST
+            headers: [{name: x-a, value: "1"}]
+            query_params: [{name: q, value: "2"}]
+          - {path: {value: /if}, identity: [{fact: common_name, value: friend}]}
+        backends: [{upstream: u}]
 upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
 """
 
@@ -587,6 +595,17 @@ upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
         self.assertEqual((nobody["reason"], nobody["remedies"]), (
             Reason.NO_CERTIFICATE, ["The rule has client: any; client: none would let everyone ask."],
         ))
+
+    def test_conditions(self) -> None:
+        """Method, headers, query and identity decide as in a gateway, and the rule's name is told."""
+        friend, other = self.root.issue("friend"), self.root.issue("other")
+        self.assertEqual(self.request(friend, "/if")["rule"]["name"], "chosen")
+        self.assertEqual(self.request(other, "/if")["http_status"], 404)
+        arguments = ("--method", "POST", "--header", "X-A:  1", "--header", "x-b: 2")
+        self.assertEqual(self.request(other, "/if?q=2", *arguments)["rule"]["name"], "chosen")
+        self.assertEqual(self.request(other, "/if?q=3", *arguments)["http_status"], 404)
+        printed = " ".join(self.explain("--path", "/if?q=2", *arguments).output.split())
+        self.assertIn("app.rules[chosen]: PathPrefix /if (method POST, header x-a exactly 1, query q", printed)
 
     def test_unverified(self) -> None:
         """A rule for verified clients says why the client's certificate is none."""
@@ -637,7 +656,9 @@ upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
         """Parts of a request line that cannot be in one are status 2."""
         for arguments in (
             ("--path", "admin"), ("--path", "/a b"), ("--path", "/\r\nx"), ("--path", "/", "--host", "a\nb"),
-            ("--method", "GET"), ("--host", "a.example"), ("--path", "/", "--method", ""),
+            ("--method", "GET"), ("--host", "a.example"), ("--path", "/", "--method", ""), ("--header", "a: b"),
+            ("--path", "/", "--header", "a"), ("--path", "/", "--header", "a b: c"),
+            ("--path", "/", "--header", "a: b\r\nc: d"),
         ):
             self.assertEqual(self.explain(*arguments).status, 2, arguments)
 

@@ -24,14 +24,17 @@ __all__ = ["Wanted", "request_findings"]
 
 @frozen
 class Wanted:
-    """A request line.
+    """A request's line and headers.
 
+    :ivar path: with a query, if there is one.
     :ivar host: ``None`` for the name that the client asked for in its handshake.
+    :ivar headers: lines without their ends, Host not among them.
     """
 
     method: str
     path: str
     host: str | None = None
+    headers: tuple[str, ...] = ()
 
 
 async def request_findings(gateway: TrialGateway, trial: Trial, wanted: Wanted) -> Document:
@@ -47,9 +50,10 @@ async def request_findings(gateway: TrialGateway, trial: Trial, wanted: Wanted) 
     if refusal is not None and not _is_answered(trial, refusal):
         return {**document, "result": "not sent", "why": "the connection is refused before any request"}
     http = trial.judge.model.http
-    line = f"{wanted.method} {wanted.path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode("latin-1", "replace")
+    lines = [f"{wanted.method} {wanted.path} HTTP/1.1", f"host: {host}", *wanted.headers, "", ""]
+    sent = "\r\n".join(lines).encode("latin-1", "replace")
     try:
-        head = parse_request_head(line, http.max_head_bytes, http.max_headers, http.max_uri_bytes)
+        head = parse_request_head(sent, http.max_head_bytes, http.max_headers, http.max_uri_bytes)
         assert head is not None
     except HTTPFault as fault:
         return {**document, "http_status": fault.status, "result": "refused", "why": f"{fault.detail}"}
@@ -130,6 +134,7 @@ def _of_rule(trial: Trial, answer: Answer, found: FoundRule) -> Document:
         "rule": {
             "route": found.route.name,
             "number": found.number,
+            **({} if rule.name is None else {"name": rule.name}),
             "summary": describe_rule(rule),
             "client": rule.client.value,
         },

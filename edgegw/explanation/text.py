@@ -186,7 +186,8 @@ def _request(request: Mapping[str, Any]) -> Iterator[str]:
     yield _named("request", f"{_text(request['method'])} {_text(request['path'])} for {_text(request['host'])}")
     rule = request.get("rule")
     if rule is not None:
-        yield _named("  rule", f"{_text(rule['route'])}.rules[{rule['number']}]: {_printable(rule['summary'])}")
+        label = f"{rule['route']}.rules[{rule.get('name', rule['number'])}]"
+        yield _named("  rule", f"{_text(label)}: {_printable(rule['summary'])}")
         needed = {"verified": "a verified certificate", "any": "any certificate"}.get(rule["client"], "no certificate")
         yield _named("  needs", needed)
         if request["policies"]:
