@@ -6,7 +6,7 @@ from typing import Final
 
 from edgegw.config.nodes import ScalarType
 
-__all__ = ["CORE_SCHEMA", "core_type"]
+__all__ = ["CORE_SCHEMA", "UNTYPED", "core_type"]
 
 #: Type, what the whole value must match, and what it can begin with; the first that matches holds.
 CORE_SCHEMA: Final = (
@@ -21,6 +21,8 @@ CORE_SCHEMA: Final = (
 )
 _COMPILED: Final = tuple((type_, re.compile(pattern)) for type_, pattern, _ in CORE_SCHEMA)
 _FIRST: Final = frozenset(first for *_, some in CORE_SCHEMA for first in some)
+#: Characters of which one at its beginning makes a value text, whatever follows.
+UNTYPED: Final = frozenset(map(chr, range(0x21, 0x7F))) - _FIRST
 
 
 def core_type(text: str) -> ScalarType:

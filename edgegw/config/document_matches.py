@@ -44,10 +44,13 @@ _EXPRESSION: Final = Text("a regular expression", r"[^\u0000-\u001f\u007f]+", ma
 _PATH_OR_EXPRESSION: Final = Text("a path", r"[\s\S]*", max_length=1024)
 
 
+_REGULAR_EXPRESSION: Final = PathMatchType.REGULAR_EXPRESSION
+
+
 def _check_path(section: Section, report: Report) -> None:
-    if section.get("type") is not PathMatchType.REGULAR_EXPRESSION:
-        if "value" in section:
-            _PATH_VALUE.read(section.at("value"), report)
+    if section.values.get("type") is not _REGULAR_EXPRESSION:
+        if "value" in section.values:
+            _PATH_VALUE.read(section.node.values["value"], report)
     elif "value" in section:
         if _EXPRESSION.read(section.at("value"), report) is not INVALID:
             _check_expression(section, "value", report)

@@ -10,7 +10,6 @@ from edgegw.model import (
     HeaderMatch,
     IdentityMatch,
     PathMatch,
-    PathMatchType,
     QueryParamMatch,
     RouteMatch,
     ValueMatchType,
@@ -32,7 +31,7 @@ def _match(section: Section, report: Report) -> RouteMatch:
     values = section.values
     path: Section | None = values.get("path")
     path_match = _ANY_PATH if path is None else PathMatch(
-        path.values.get("type", PathMatchType.PATH_PREFIX), path.values.get("value", "/")
+        path.values.get("type", _ANY_PATH.type), path.values.get("value", _ANY_PATH.value)
     )
     if path is not None and len(values) == 1:
         return RouteMatch(path_match)

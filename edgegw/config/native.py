@@ -18,7 +18,7 @@ from edgegw.config.document import ADMIN, DOCUMENT, LOGGING
 from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.faults import ConfigError, Fault, Report
 from edgegw.config.listeners import check_bindings, translate_listener, translate_validations
-from edgegw.config.nodes import Mapping, Node
+from edgegw.config.nodes import Mapping, Node, Scalar
 from edgegw.config.policies import MakeEnvironment, Plugins, PluginTranslation, describe_kinds
 from edgegw.config.reader import read_file
 from edgegw.config.routes import translate_route
@@ -69,13 +69,14 @@ def load(
     :raises ConfigError: with every fault that was found, and the warnings.
     """
     report = Report(path)
+    moment = now or datetime.now(UTC)
     with _no_garbage_collection():
-        root = read_file(path, os.environ if environ is None else environ, report)
-        if root is None:
+        translation = _Translation(path, report, check_tls, moment, find_plugins, make_environment)
+        # Nothing of the document is left when the collector may look again.
+        gateway = translation.gateway(
             # A document of comments alone is judged like an empty one.
-            root = Mapping("", 1, 1, {}, {})
-        moment = now or datetime.now(UTC)
-        gateway = _Translation(path, report, check_tls, moment, find_plugins, make_environment).gateway(root)
+            read_file(path, os.environ if environ is None else environ, report) or Mapping("", 1, 1, {}, {})
+        )
     if gateway is None or report.failed:
         raise ConfigError(report.findings)
     return Loaded(gateway, report.findings)
@@ -191,16 +192,19 @@ class _Translation:
     def _found_plugins(self, document: Section) -> PluginTranslation:
         """Give what looks for plugins as soon as the document has a use for one."""
         plugin_path = self._plugin_path(document)
+        # It must not hold this object, which holds it, nor the document: only the collector would free them.
+        find_plugins, report = self._find_plugins, self._report
+        place = Scalar("", document.node.line, document.node.column, "")
 
         def find() -> Plugins | None:
-            if self._find_plugins is None:
+            if find_plugins is None:
                 return None
-            plugins = self._find_plugins(plugin_path)
+            plugins = find_plugins(plugin_path)
             for problem in plugins.problems:
-                self._report.warn(document.node, f"a plugin could not be loaded: {problem}")
+                report.warn(place, f"a plugin could not be loaded: {problem}")
             return plugins
 
-        return PluginTranslation(find, self._make_environment, self._report, str(self._directory))
+        return PluginTranslation(find, self._make_environment, report, str(self._directory))
 
     def _plugin_path(self, document: Section) -> tuple[str, ...]:
         if "plugin_path" not in document:

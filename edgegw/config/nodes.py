@@ -8,11 +8,11 @@ import json
 import re
 from collections.abc import Sequence as SequenceABC
 from enum import Enum
-from typing import Union
+from typing import Protocol, Union
 
 from attrs import define
 
-__all__ = ["Mapping", "Node", "Scalar", "ScalarType", "Sequence", "Within", "kind"]
+__all__ = ["KeyPlaces", "Mapping", "Node", "Scalar", "ScalarType", "Sequence", "Within", "kind", "path_of"]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_KEY = 64
@@ -33,7 +33,8 @@ class ScalarType(Enum):
 Within = Union[str, "tuple[Within, str | int]"]
 
 
-def _path(within: Within) -> str:
+def path_of(within: Within) -> str:
+    """Give the path of a place: ``listeners[0].port``."""
     steps: list[str | int] = []
     while not isinstance(within, str):
         within, step = within
@@ -68,7 +69,7 @@ class Scalar:
     @property
     def path(self) -> str:
         """Where it stands: ``listeners[0].port``."""
-        return _path(self.within)
+        return path_of(self.within)
 
 
 @define(eq=False)
@@ -83,32 +84,40 @@ class Sequence:
     @property
     def path(self) -> str:
         """See :attr:`Scalar.path`."""
-        return _path(self.within)
+        return path_of(self.within)
+
+
+class KeyPlaces(Protocol):
+    """Knows where the keys of a document stand."""
+
+    def find(self, path: str) -> tuple[int, int]:
+        """Give line and column of a key by the path of its value."""
 
 
 @define(eq=False)
 class Mapping:
     """Values by key.
 
-    :ivar keys: line and column of each key.
+    :ivar keys: line and column of each key, or who knows them.
     :ivar values: the values, in the document's order.
     """
 
     within: Within
     line: int
     column: int
-    keys: dict[str, tuple[int, int]]
+    keys: dict[str, tuple[int, int]] | KeyPlaces
     values: dict[str, Node]
 
     @property
     def path(self) -> str:
         """See :attr:`Scalar.path`."""
-        return _path(self.within)
+        return path_of(self.within)
 
     def key(self, name: str) -> Scalar:
         """Give a key as a node of its own."""
-        line, column = self.keys[name]
-        return Scalar((self.within, name), line, column, name)
+        within, keys = (self.within, name), self.keys
+        line, column = keys[name] if isinstance(keys, dict) else keys.find(path_of(within))
+        return Scalar(within, line, column, name)
 
 
 Node = Union[Scalar, Sequence, Mapping]

@@ -2,8 +2,8 @@
 
 Most configurations, and above all the large ones that programs write, are nothing but block mappings and lists, values
 and flow collections of one line, and comments.  That is read here, line by line.  Whatever is anything else (anchors,
-aliases, tags, block scalars, escapes, values of several lines, a key given twice, a fault of any kind) is not judged here
-at all: there is :class:`NotPlain`, and :mod:`edgegw.config.reader` reads the text by libyaml.
+aliases, tags, block scalars, escapes, values of several lines, a key given twice, a fault of any kind) is not judged
+here at all: there is :class:`NotPlain`, and :mod:`edgegw.config.reader` reads the text by libyaml.
 """
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping as MappingABC
 from typing import Any, Final
 
-from edgegw.config.core_schema import core_type
-from edgegw.config.nodes import Mapping, Node, Scalar, ScalarType, Sequence, Within
+from edgegw.config.core_schema import UNTYPED, core_type
+from edgegw.config.nodes import KeyPlaces, Mapping, Node, Scalar, ScalarType, Sequence, Within, path_of
 from edgegw.config.variables import VariableError, expand
 
 __all__ = ["NotPlain", "read_plain"]
@@ -40,7 +40,7 @@ _FLOW_NEXT: Final = re.compile(r" *+([,\]}])")
 _FLOW_END: Final = re.compile(_END)
 #: What ends a line or is a space for YAML or for Python only.
 _ODD: Final = ("\t", "\r", "\x85", "\u2028", "\u2029", "\ufeff")
-#: Stands for the keys and values of a list.
+#: Stands for the values of a list.
 _NO_MAPPING: Final[Any] = {}
 
 
@@ -57,15 +57,45 @@ def read_plain(text: str, environ: MappingABC[str, str]) -> Mapping:
     """
     if any(odd in text for odd in _ODD):
         raise NotPlain
-    return _Lines(text if text.endswith("\n") else text + "\n", environ).read()
+    if not text.endswith("\n"):
+        text += "\n"
+    return _Lines(text, environ, _KeyPlaces(text, environ)).read()
 
 
-class _Lines:
-    """Reads one text, which ends with a line."""
+class _KeyPlaces:
+    """Finds the places of keys, which only faults need, by reading a text once more when the first one is asked for."""
 
     def __init__(self, text: str, environ: MappingABC[str, str]) -> None:
         self._text = text
         self._environ = environ
+        self._found: dict[str, tuple[int, int]] | None = None
+
+    def find(self, path: str) -> tuple[int, int]:
+        """See :class:`edgegw.config.nodes.KeyPlaces`."""
+        if self._found is None:
+            found: dict[str, tuple[int, int]] = {}
+            _Lines(self._text, self._environ, self, found).read()
+            self._found = found
+        return self._found[path]
+
+
+class _Lines:
+    """Reads one text, which ends with a line.
+
+    :param found: takes the places of keys by the paths of their values.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        environ: MappingABC[str, str],
+        places: KeyPlaces,
+        found: dict[str, tuple[int, int]] | None = None,
+    ) -> None:
+        self._text = text
+        self._environ = environ
+        self._places = places
+        self._found = found
 
     def read(self) -> Mapping:
         """Read all of it.
@@ -74,14 +104,15 @@ class _Lines:
         variables, and those that it stands in are on a stack.
         """
         text, match_line, scalar = self._text, _LINE.match, self._scalar
-        keys: Any
+        places, found_keys = self._places, self._found
         values: Any
         items: list[Node]
         within: Within
-        # Each block: its column, what its members stand in, keys and values of a mapping, elements of a list.
-        stack: list[tuple[int, Within, Any, Any, list[Node]]] = []
-        here, within, keys, values, items = 0, "", {}, {}, []
-        root = keys, values
+        # Each block: its column, what its members stand in, the values of a mapping, the elements of a list.
+        stack: list[tuple[int, Within, Any, list[Node]]] = []
+        here, within, values, items = 0, "", {}, []
+        root = values
+        first = 0
         # The key whose value the next line must begin, if there is one.
         waiting: str | None = None
         position, line = 0, 0
@@ -96,11 +127,13 @@ class _Lines:
                 line += text.count("\n", position, start)
             position = found.end()
             column = len(indent)
+            if not first:
+                first = line
             if waiting is not None:
                 # A list may stand as far left as the key that it belongs to.
                 if column < here or (column == here and not signs) or (key is None and not signs):
                     raise NotPlain
-                stack.append((here, within, keys, values, items))
+                stack.append((here, within, values, items))
                 if len(stack) > _MAX_DEPTH:
                     raise NotPlain
                 within = within, waiting
@@ -108,18 +141,18 @@ class _Lines:
                 if signs:
                     items = []
                     values[waiting] = Sequence(within, line, column + 1, items)
-                    keys = values = _NO_MAPPING
+                    values = _NO_MAPPING
                 else:
-                    keys, outer, values = {}, values, {}
-                    outer[waiting] = Mapping(within, line, column + 1, keys, values)
+                    outer, values = values, {}
+                    outer[waiting] = Mapping(within, line, column + 1, places, values)
                 waiting = None
             elif column != here or signs or values is _NO_MAPPING:
                 if position == start:
                     break
                 while here > column:
-                    here, within, keys, values, items = stack.pop()
+                    here, within, values, items = stack.pop()
                 if values is _NO_MAPPING and not signs and here == column:
-                    here, within, keys, values, items = stack.pop()
+                    here, within, values, items = stack.pop()
                 if here != column or (values is _NO_MAPPING) is not bool(signs):
                     raise NotPlain
             if signs:
@@ -131,25 +164,29 @@ class _Lines:
                     raise NotPlain
                 column += width
                 if key is not None:
-                    stack.append((here, within, keys, values, items))
+                    stack.append((here, within, values, items))
                     within = within, step
                     here = column
-                    keys, values = {}, {}
-                    items.append(Mapping(within, line, column + 1, keys, values))
+                    values = {}
+                    items.append(Mapping(within, line, column + 1, places, values))
                     step = key
-                    keys[key] = line, column + 1
             elif key is None:
                 if position != start:
                     raise NotPlain
                 break
-            elif key in keys:
+            elif key in values:
                 raise NotPlain
             else:
                 step = key
-                keys[key] = line, column + 1
+            if found_keys is not None and key is not None:
+                found_keys[path_of((within, key))] = line, column + 1
             node: Node
             if plain is not None:
-                node = scalar((within, step), line, found.start(4) - start + 1, plain, True)
+                column = found.start(4) - start + 1
+                if plain[0] in UNTYPED and "$" not in plain:
+                    node = Scalar((within, step), line, column, plain)
+                else:
+                    node = scalar((within, step), line, column, plain, True)
             elif opening is not None:
                 node, position = self._flow((within, step), line, start, position, 0)
                 end = _FLOW_END.match(text, position)
@@ -169,10 +206,9 @@ class _Lines:
                 items.append(node)
             else:
                 values[key] = node
-        keys, values = root
-        if waiting is not None or not keys:
+        if not root:
             raise NotPlain
-        return Mapping("", next(iter(keys.values()))[0], 1, keys, values)
+        return Mapping("", first, 1, places, root)
 
     def _flow(self, within: Within, line: int, start: int, position: int, depth: int) -> tuple[Node, int]:
         """Read a flow collection; gives where it has ended.
@@ -186,10 +222,9 @@ class _Lines:
         is_list = text[position - 1] == "["
         column = position - start
         items: list[Node] = []
-        keys: dict[str, tuple[int, int]] = {}
         values: dict[str, Node] = {}
         collection: Any = (
-            Sequence(within, line, column, items) if is_list else Mapping(within, line, column, keys, values)
+            Sequence(within, line, column, items) if is_list else Mapping(within, line, column, self._places, values)
         )
         closing = "]" if is_list else "}"
         following = _FLOW_NEXT.match(text, position)
@@ -202,9 +237,10 @@ class _Lines:
                 if named is None:
                     raise NotPlain
                 step = named[1]
-                if step in keys:
+                if step in values:
                     raise NotPlain
-                keys[step] = line, named.start(1) - start + 1
+                if self._found is not None:
+                    self._found[path_of((within, step))] = line, named.start(1) - start + 1
                 position = named.end()
             found = _FLOW_VALUE.match(text, position)
             if found is None:
@@ -213,7 +249,11 @@ class _Lines:
             position = found.end()
             node: Node
             if plain is not None:
-                node = self._scalar((within, step), line, found.start(1) - start + 1, plain, True)
+                column = found.start(1) - start + 1
+                if plain[0] in UNTYPED and "$" not in plain:
+                    node = Scalar((within, step), line, column, plain)
+                else:
+                    node = self._scalar((within, step), line, column, plain, True)
             elif opening is not None:
                 node, position = self._flow((within, step), line, start, position, depth + 1)
             elif double is not None:

@@ -111,7 +111,8 @@ def read_text(text: str, file: str, environ: MappingABC[str, str], report: Repor
         return ConfigError([*report.findings, Fault(file, line, column, "", problem, remedy)])
 
     text = text.removeprefix("\ufeff")
-    unprintable = _UNPRINTABLE.search(text)
+    # The expression takes its time, and mostly there is nothing to find.
+    unprintable = None if text.replace("\n", "").isprintable() else _UNPRINTABLE.search(text)
     if unprintable is not None:
         line, column = _position(text[: unprintable.start()])
         code = ord(unprintable[0])

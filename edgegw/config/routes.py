@@ -3,8 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-
-from attrs import evolve
+from typing import Final
 
 from edgegw.config.document_routes import BACKEND, RULE
 from edgegw.config.faults import Report
@@ -15,6 +14,8 @@ from edgegw.model import BackendRef, ClientRequirement, Listener, Route, RouteRu
 from edgegw.names import covers
 
 __all__ = ["translate_route"]
+
+_EVERYTHING: Final = RouteRule().matches
 
 
 def translate_route(
@@ -53,14 +54,13 @@ def translate_route(
 def _rule(
     section: Section, upstreams: AbstractSet[str], plugins: PluginTranslation, report: Report
 ) -> RouteRule:
-    backends = tuple(_backend(item, upstreams, report) for item in section.items("backends"))
+    backends = tuple([_backend(item, upstreams, report) for item in section.items("backends")])
     if backends and not any(backend.weight for backend in backends):
         report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
     policies = plugins.policies(section.get("policies"))
     needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
-    rule = RouteRule(backends=backends, client=section.get("client", needed), policies=policies)
-    if "matches" in section:
-        rule = evolve(rule, matches=translate_matches(section.items("matches"), report))
+    matches = translate_matches(section.items("matches"), report) if "matches" in section else _EVERYTHING
+    rule = RouteRule(matches, backends, section.get("client", needed), policies)
     return RULE.settings(section, rule)
 
 
