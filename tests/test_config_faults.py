@@ -89,7 +89,7 @@ upstreams: [x, {name: 1, endpoints: [1, {}]}]
             (10, 13, "upstreams[0]", "is text; write a mapping"),
             (10, 23, "upstreams[1].name", 'in quotes: "1"'),
             (10, 38, "upstreams[1].endpoints[0]", "in quotes"),
-            (10, 41, "upstreams[1].endpoints[1]", "is a mapping"),
+            (10, 41, "upstreams[1].endpoints[1]", "has no address"),
         )
 
     def test_ranges_and_words(self) -> None:

@@ -24,16 +24,23 @@ from edgegw.config.reader import read_text
 from edgegw.config.shapes import REQUIRED, Record, Section
 from edgegw.model import (
     XFCC,
+    ActiveHealthCheck,
     Admin,
     BackendRef,
+    Balancing,
+    BalancingPolicy,
     ClientCertificateField,
     ClientRequirement,
     ClientValidation,
     ConnectionLimits,
+    CookieLifetime,
     Endpoint,
+    EndpointKind,
     FieldHeaders,
     Forwarding,
     Gateway,
+    HashKey,
+    HashSource,
     HeaderMatch,
     HealthCheck,
     HTTPSettings,
@@ -41,6 +48,7 @@ from edgegw.model import (
     Listener,
     Logging,
     OnMissing,
+    OutlierDetection,
     PathMatch,
     PathMatchType,
     PEMHeader,
@@ -50,12 +58,18 @@ from edgegw.model import (
     PolicyUse,
     Protocol,
     QueryParamMatch,
+    Resolution,
+    RetryBudget,
     RouteMatch,
+    SameSite,
+    SessionPersistence,
+    SessionType,
     TLSSettings,
     TLSVersion,
     TrustAnchor,
     UnderscoreAction,
     Upstream,
+    UpstreamLimits,
     ValidationMode,
     ValueMatchType,
     XFCCDetail,
@@ -153,12 +167,26 @@ listeners:
       session_tickets: false, session_lifetime: 1h30m}}
 upstreams:
   - name: u
-    endpoints: ["127.0.0.1:8000", "[::1]:8001", "app.internal:8002", "bücher.example:1"]
+    endpoints: ["127.0.0.1:8000", "[::1]:8001", "app.internal:8002", "bücher.example:1",
+                {{address: "srv:_Http._tcp.App.internal.", weight: 2, priority: 3}}, {{address: "unix:/run/a b"}}]
     connect_timeout: 1s
     response_timeout: 2s
     idle_timeout: 3s
     keep_alive_timeout: 4s
     max_idle: 0
+    balancing: {{policy: consistent_hash, hash_on: [{{header: X-User}}, {{cookie: Sid}}, {{identity: sha256}}, address]}}
+    session_persistence: {{type: Cookie, session_name: at, absolute_timeout: 1h, lifetime: Permanent, path: /a,
+                          same_site: Strict, secret: sixteen characters}}
+    resolution: {{servers: ["10.0.0.2", "[::1]:53", "127.0.0.1:8600"], min_interval: 5s, max_interval: 6s}}
+    health_check: {{path: /h, host: "h:1", method: HEAD, statuses: ["200", "300-399"], interval: 1s, timeout: 3s,
+                   unhealthy_threshold: 4, healthy_threshold: 5}}
+    outlier_detection: {{consecutive_5xx: disabled, consecutive_gateway_errors: 1, consecutive_connect_failures: 2,
+                        base_ejection_time: 3s, max_ejection_time: 4s, max_ejected: 5}}
+    panic_threshold: 6
+    slow_start: 7s
+    limits: {{max_connections: 8, max_pending: 9, max_requests: 10, max_requests_per_connection: 11,
+             max_connection_age: 12s}}
+    retry_budget: {{percent: 13, interval: 14s, min_retries: 15}}
 """
         gateway = self.load(document).gateway
         (listener,) = gateway.listeners
@@ -203,12 +231,37 @@ upstreams:
                             Endpoint("::1", 8001),
                             Endpoint("app.internal", 8002),
                             Endpoint("xn--bcher-kva.example", 1),
+                            Endpoint("_http._tcp.app.internal", 0, 2, 3, EndpointKind.SRV),
+                            Endpoint("/run/a b", 0, kind=EndpointKind.UNIX),
                         ),
                         1.0,
                         2.0,
                         3.0,
                         4.0,
                         0,
+                        None,
+                        Balancing(
+                            BalancingPolicy.CONSISTENT_HASH,
+                            (
+                                HashKey(HashSource.HEADER, "x-user"),
+                                HashKey(HashSource.COOKIE, "Sid"),
+                                HashKey(HashSource.IDENTITY, "sha256"),
+                                HashKey(HashSource.ADDRESS),
+                            ),
+                        ),
+                        SessionPersistence(
+                            SessionType.COOKIE, "at", 3600.0, CookieLifetime.PERMANENT, "/a", SameSite.STRICT,
+                            "sixteen characters",
+                        ),
+                        Resolution(
+                            (Endpoint("10.0.0.2", 53), Endpoint("::1", 53), Endpoint("127.0.0.1", 8600)), 5.0, 6.0
+                        ),
+                        ActiveHealthCheck("/h", "h:1", "HEAD", ((200, 200), (300, 399)), 1.0, 3.0, 4, 5),
+                        OutlierDetection(None, 1, 2, 3.0, 4.0, 5),
+                        6,
+                        7.0,
+                        UpstreamLimits(8, 9, 10, 11, 12.0),
+                        RetryBudget(13, 14.0, 15),
                     ),
                 ),
                 admin=Admin("::1", 9),
@@ -533,7 +586,7 @@ class ShippedConfiguration(ConfigTestCase):
         node = read_text(text, "x", {}, Report("x"))
         assert isinstance(node, Mapping)
         # Also what is only an example, because what holds without it cannot be written.
-        shown = set(re.findall(r"(?:^[ #-]*|[\[{,] ?)([a-z_]+):", text, flags=re.MULTILINE))
+        shown = set(re.findall(r"(?:^[ #-]*|[\[{,] ?)([a-z0-9_]+):", text, flags=re.MULTILINE))
         keys: set[str] = set()
         described = schema()
         stack: list[Any] = [described]

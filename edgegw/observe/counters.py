@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from edgegw.identity import CertificateStatus
+from edgegw.observe.endpoints import UpstreamState
 
 __all__ = [
     "CONNECT_FAILURES",
@@ -23,6 +24,7 @@ __all__ = [
     "REQUEST_SECONDS",
     "RESPONSE_FAILURES",
     "STATUS_CLASSES",
+    "UPSTREAM_LIMITS",
     "Histogram",
     "ListenerMetrics",
     "PolicyMetrics",
@@ -42,6 +44,8 @@ STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 CONNECT_FAILURES = ("refused", "timeout", "unreachable", "resolve", "other")
 #: Why a connected upstream gave no whole response.
 RESPONSE_FAILURES = ("closed", "bad_response", "timeout", "reset")
+#: What kept a request, or a retry, from an upstream.
+UPSTREAM_LIMITS = ("no_endpoint", "max_requests", "max_pending", "retry_budget")
 #: Combinations of version, cipher and group that one listener tells apart; the rest is ``other``.
 MAX_TLS_PARAMETERS = 64
 #: Reason codes that are told apart in one place.  They come from closed lists, those of the gateway and of its
@@ -273,9 +277,16 @@ class UpstreamMetrics:
     :ivar retries: requests that were sent again after a kept connection turned out to be closed.
     :ivar connect_failures: by :data:`CONNECT_FAILURES`, all present.
     :ivar response_failures: by :data:`RESPONSE_FAILURES`, all present.
+    :ivar limited: requests and retries that a limit refused, by :data:`UPSTREAM_LIMITS`, all present.
+    :ivar waiting: requests that wait for a connection now, because there may be no more of them.
+    :ivar resolutions: look-ups of names by their result, ``success`` and ``failure``.
+    :ivar state: what is known of the endpoints.
     """
 
-    __slots__ = ("connect_failures", "connections", "connects", "idle", "response_failures", "retries", "reused")
+    __slots__ = (
+        "connect_failures", "connections", "connects", "idle", "limited", "resolutions", "response_failures", "retries",
+        "reused", "state", "waiting",
+    )
 
     def __init__(self) -> None:
         self.connects = 0
@@ -285,3 +296,7 @@ class UpstreamMetrics:
         self.retries = 0
         self.connect_failures = dict.fromkeys(CONNECT_FAILURES, 0)
         self.response_failures = dict.fromkeys(RESPONSE_FAILURES, 0)
+        self.limited = dict.fromkeys(UPSTREAM_LIMITS, 0)
+        self.waiting = 0
+        self.resolutions = {"success": 0, "failure": 0}
+        self.state = UpstreamState()

@@ -6,40 +6,77 @@ unused connections to one of them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
 from twisted.internet import error, protocol
 from twisted.python.failure import Failure
 
+from edgegw.balancing.balancer import Balancer
+from edgegw.balancing.members import Request
 from edgegw.deadlines import Deadlines
-from edgegw.model import Endpoint, Upstream
+from edgegw.model import Endpoint, EndpointKind, Upstream
 from edgegw.observe.metrics import UpstreamMetrics
-from edgegw.tcp import connect_tcp
+from edgegw.tcp import connect_tcp, connect_unix
 from edgegw.upstream.connection import UpstreamConnection
 
 __all__ = ["Connecting", "EndpointPool", "UpstreamPool", "failure_word"]
 
 
 class EndpointPool:
-    """The connections to one endpoint."""
+    """The connections to one endpoint.
+
+    :ivar endpoint: as it is configured, or by its address where that was found by a name.
+    :ivar origin: as it is configured.
+    :ivar state: what is known of it, whichever configuration it is in.
+    :ivar share: its weight for now; see :class:`edgegw.balancing.members.Member`.
+    :ivar connections: open now.
+    :ivar connecting: being opened.
+    :ivar owner: the upstream, where that has limits, sessions or anything else to be told of; ``None`` where not.
+    """
 
     def __init__(
-        self, reactor: Any, upstream: Upstream, endpoint: Endpoint, metrics: UpstreamMetrics, deadlines: Deadlines
+        self,
+        reactor: Any,
+        upstream: Upstream,
+        endpoint: Endpoint,
+        metrics: UpstreamMetrics,
+        deadlines: Deadlines,
+        origin: Endpoint | None = None,
     ) -> None:
+        """:param origin: where ``endpoint`` was found by a name."""
         self.endpoint = endpoint
+        self.origin = endpoint if origin is None else origin
         self.metrics = metrics
         self.deadlines = deadlines
         self.response_timeout = upstream.response_timeout
         self.idle_timeout = upstream.idle_timeout
         self.connect_timeout = upstream.connect_timeout
-        self.host_header = str(endpoint).encode("ascii")
+        self.host_header = _host_header(self.origin, endpoint)
+        self.identity = str(endpoint).encode("ascii", "replace")
+        self.weight = endpoint.weight
+        self.priority = endpoint.priority
+        self.share = float(endpoint.weight)
+        self.connections = 0
+        self.connecting = 0
+        self.owner: UpstreamPool | None = None
+        self.state = metrics.state.take(str(endpoint), str(self.origin))
         self._keep_alive = upstream.keep_alive_timeout
         self._max_idle = upstream.max_idle
         self._reactor = reactor
         self._idle: deque[UpstreamConnection] = deque()
         self._closed = False
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not answered, those that a connection is being opened for among them."""
+        return self.connections - len(self._idle) + self.connecting
+
+    @property
+    def idle(self) -> int:
+        """Connections that are kept."""
+        return len(self._idle)
 
     def take(self) -> UpstreamConnection | None:
         """Give the connection that was used last, or ``None``."""
@@ -70,8 +107,10 @@ class EndpointPool:
 
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection has ended."""
-        self.metrics.connections -= 1
+        self.closed()
         self.forget(connection)
+
+    # --- opening ----------------------------------------------------------------------------
 
     def connect(
         self, connected: Callable[[UpstreamConnection], None], failed: Callable[[str, str], None]
@@ -82,18 +121,54 @@ class EndpointPool:
         """
         return Connecting(self, connected, failed)
 
+    def dial(self, factory: Any) -> Any:
+        """Open a connection for a factory, and give its connector.
+
+        Exactly one of :meth:`opened`, :meth:`connect_failed` and :meth:`given_up` is called for it.
+        """
+        self.connecting += 1
+        endpoint = self.endpoint
+        if endpoint.kind is EndpointKind.UNIX:
+            return connect_unix(self._reactor, endpoint.host, factory, self.connect_timeout)
+        return connect_tcp(self._reactor, endpoint.host, endpoint.port, factory, self.connect_timeout)
+
     def opened(self) -> None:
         """Count a connection in."""
+        self.connecting -= 1
+        self.connections += 1
         self.metrics.connects += 1
         self.metrics.connections += 1
 
+    def connect_failed(self, word: str) -> None:
+        """Count one that could not be opened."""
+        self.connecting -= 1
+        self.metrics.connect_failures[word] += 1
+
+    def given_up(self) -> None:
+        """Count one that nobody waited for until it was open."""
+        self.connecting -= 1
+
+    def closed(self) -> None:
+        """Count a connection out."""
+        self.connections -= 1
+        self.metrics.connections -= 1
+
     def close(self) -> None:
         """Close what is unused, and from now on what comes back."""
-        self._closed = True
+        if not self._closed:
+            self._closed = True
+            self.metrics.state.release(str(self.endpoint))
         while self._idle:
             connection = self._idle.pop()
             self.metrics.idle -= 1
             connection.close()
+
+
+def _host_header(origin: Endpoint, endpoint: Endpoint) -> bytes:
+    """Give the Host of requests where the client's is not kept: the name rather than the address it was found by."""
+    if origin.kind is EndpointKind.UNIX:
+        return b"localhost"
+    return str(endpoint if origin.kind is EndpointKind.SRV else origin).encode("ascii")
 
 
 class Connecting(protocol.ClientFactory):
@@ -110,8 +185,7 @@ class Connecting(protocol.ClientFactory):
         self._pool = pool
         self._connected: Callable[[UpstreamConnection], None] | None = connected
         self._failed: Callable[[str, str], None] | None = failed
-        endpoint = pool.endpoint
-        connect_tcp(pool._reactor, endpoint.host, endpoint.port, self, pool.connect_timeout)
+        pool.dial(self)
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
         """Called by Twisted when the connection is open."""
@@ -129,7 +203,7 @@ class Connecting(protocol.ClientFactory):
         """Called by Twisted when it cannot be opened."""
         failed, self._failed, self._connected = self._failed, None, None
         word = failure_word(reason)
-        self._pool.metrics.connect_failures[word] += 1
+        self._pool.connect_failed(word)
         if failed is not None:
             failed(word, reason.getErrorMessage())
 
@@ -152,33 +226,48 @@ def failure_word(reason: Failure) -> str:
 
 
 class UpstreamPool:
-    """An upstream: its endpoints, taken in turn.
+    """An upstream: its endpoints, and which one a request gets.
 
     :ivar model: the upstream's settings.
+    :ivar endpoints: those that there are now.
     """
 
     def __init__(self, reactor: Any, upstream: Upstream, metrics: UpstreamMetrics, deadlines: Deadlines) -> None:
         self.model = upstream
         self.metrics = metrics
-        self.endpoints = tuple(
-            EndpointPool(reactor, upstream, endpoint, metrics, deadlines) for endpoint in upstream.endpoints
-        )
-        self._count = len(self.endpoints)
-        self._next = 0
+        self._reactor = reactor
+        self._deadlines = deadlines
+        self._only: EndpointPool | None = None
+        self._use([self._pool(endpoint) for endpoint in upstream.endpoints])
 
-    def next_endpoint(self) -> EndpointPool | None:
-        """Give the endpoint whose turn it is; ``None`` where there is none at all."""
-        if self._count == 1:
-            return self.endpoints[0]
-        if not self._count:
-            return None
-        turn = self._next
-        self._next = (turn + 1) % self._count
-        return self.endpoints[turn]
+    def _pool(self, endpoint: Endpoint, origin: Endpoint | None = None) -> EndpointPool:
+        return EndpointPool(self._reactor, self.model, endpoint, self.metrics, self._deadlines, origin)
 
-    def endpoint_after(self, endpoint: EndpointPool) -> EndpointPool:
-        """Give the endpoint to try when this one cannot be reached: all of them come, whoever else takes turns."""
-        return self.endpoints[(self.endpoints.index(endpoint) + 1) % self._count]
+    def _use(self, endpoints: Sequence[EndpointPool]) -> None:
+        """Choose among these from now on."""
+        self.endpoints = tuple(endpoints)
+        self._balancer = Balancer(self.model.balancing, self.endpoints, lambda endpoint: True)
+        self._only = self.endpoints[0] if len(self.endpoints) == 1 else None
+
+    # --- choosing ---------------------------------------------------------------------------
+
+    def next_endpoint(self, request: Request) -> EndpointPool | None:
+        """Give the endpoint for a request; ``None`` where there is none that may be used."""
+        only = self._only
+        return only if only is not None else self._choose(request, ())
+
+    def another_endpoint(self, request: Request, tried: Sequence[EndpointPool]) -> EndpointPool | None:
+        """Give another endpoint for a request, which those before came to nothing with; ``None`` where all were tried.
+
+        Every other one that may be used is given once, whoever else has turns.
+        """
+        return self._choose(request, tried)
+
+    def _choose(self, request: Request, tried: Sequence[EndpointPool]) -> EndpointPool | None:
+        endpoint = self._balancer.pick(request, tried)
+        if endpoint is not None:
+            endpoint.state.picks += 1
+        return endpoint
 
     def close(self) -> None:
         """Close unused connections now and the others when they come back."""

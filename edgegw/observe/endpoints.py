@@ -1,0 +1,102 @@
+"""What is known of an upstream's endpoints.  It outlives reloads, as the counters do, by name and address.
+
+So an endpoint that was found to be down stays out when a new configuration takes over, and two configurations of which
+one is drained know the same.  It is bounded by what is configured and by what names resolve to: whatever no
+configuration has any more is forgotten.
+"""
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from edgegw.model import Endpoint
+
+__all__ = ["EJECTED", "FAILING", "READY", "STATES", "EndpointState", "UpstreamState"]
+
+READY: Final = "ready"
+#: Its health checks fail.
+FAILING: Final = "failing"
+#: It has failed requests.
+EJECTED: Final = "ejected"
+STATES: Final = (READY, FAILING, EJECTED)
+
+
+class EndpointState:
+    """One address of an upstream.
+
+    Moments are by :func:`time.monotonic`.
+
+    :ivar origin: the endpoint as it is configured, which may be a name of several addresses.
+    :ivar users: pools of one configuration or another that have it.
+    :ivar picks: requests that it was chosen for among several.
+    :ivar failing: whether health checks have found it down.
+    :ivar checks_passed: in a row; so ``checks_failed``.
+    :ivar last_check: how the last one went; empty before the first.
+    :ivar ejected_until: when it may be used again; 0 where it may be used.
+    :ivar ejections: how often it was taken out.
+    :ivar recent_ejections: how often lately, which makes the next one longer.
+    :ivar errors: failures in a row by what the outlier detection counts.
+    :ivar usable_since: when it was new, or healthy again; ``-inf`` before anybody looked.
+    """
+
+    __slots__ = (
+        "checks_failed", "checks_passed", "ejected_until", "ejections", "errors", "failing", "last_check", "origin",
+        "picks", "recent_ejections", "usable_since", "users",
+    )
+
+    def __init__(self, origin: str, usable_since: float = -inf) -> None:
+        self.origin = origin
+        self.users = 0
+        self.picks = 0
+        self.failing = False
+        self.checks_passed = 0
+        self.checks_failed = 0
+        self.last_check = ""
+        self.ejected_until = 0.0
+        self.ejections = 0
+        self.recent_ejections = 0
+        self.errors: dict[str, int] = {}
+        self.usable_since = usable_since
+
+    def is_usable(self, now: float) -> bool:
+        """Whether requests may be sent to it."""
+        return not self.failing and self.ejected_until <= now
+
+    def word(self, now: float) -> str:
+        """Give its state, one of :data:`STATES`."""
+        return FAILING if self.failing else EJECTED if self.ejected_until > now else READY
+
+
+class UpstreamState:
+    """The endpoints of one upstream.
+
+    :ivar endpoints: by address.
+    :ivar resolved: what the last answer for a name was.
+    :ivar version: is another one whenever something has changed that balancing depends on.
+    """
+
+    __slots__ = ("endpoints", "resolved", "version")
+
+    def __init__(self) -> None:
+        self.endpoints: dict[str, EndpointState] = {}
+        self.resolved: dict[Endpoint, tuple[Endpoint, ...]] = {}
+        self.version = 0
+
+    def take(self, address: str, origin: str, usable_since: float = -inf) -> EndpointState:
+        """Give what is known of an address, to be given back by :meth:`release`.
+
+        :param usable_since: where nothing is known yet.
+        """
+        state = self.endpoints.get(address)
+        if state is None:
+            state = self.endpoints[address] = EndpointState(origin, usable_since)
+        state.users += 1
+        return state
+
+    def release(self, address: str) -> None:
+        """One pool less has it."""
+        state = self.endpoints.get(address)
+        if state is not None:
+            state.users -= 1
+            if state.users <= 0:
+                del self.endpoints[address]
