@@ -231,6 +231,7 @@ class RunningGateway:
         self.ports: dict[tuple[str | None, int], ListeningPort] = {}
         for key in self.generation.port_keys:
             self.ports[key] = self.generation.listen(key)
+        self.generation.start()
 
     def address(self, name: str | None = None) -> Address:
         """Give where a listener is reached; without a name the first one."""
@@ -250,6 +251,7 @@ class RunningGateway:
         self.generations.append(self.generation)
         for port in self.ports.values():
             self.generation.adopt(port)
+        self.generation.start()
         before.retire()
         self.generation.replace(self.generations[:-1])
         return self.generation
@@ -277,7 +279,7 @@ class RunningGateway:
             await generation.when_idle()
         await until(self._all_gone)
         for generation in self.generations:
-            generation._deadlines.stop()
+            generation.stop()
         await deferLater(reactor, 0, lambda: None)
 
     def _all_gone(self) -> bool:

@@ -102,7 +102,7 @@ class PolicyTests(BalancingTestCase):
     @given(WEIGHTS)
     @settings(deadline=None, max_examples=60)
     def test_in_turn_by_weight(self, weights: list[int]) -> None:
-        """At no time has an endpoint had a turn more or less than its weight says, give or take one and half of the endpoints."""
+        """At no time has an endpoint had far more or fewer turns than its weight says."""
         endpoints = [Endpoint(str(place), weight) for place, weight in enumerate(weights)]
         chooser = balancer(ROUND_ROBIN, endpoints)
         total = sum(weights)

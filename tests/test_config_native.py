@@ -174,7 +174,8 @@ upstreams:
     idle_timeout: 3s
     keep_alive_timeout: 4s
     max_idle: 0
-    balancing: {{policy: consistent_hash, hash_on: [{{header: X-User}}, {{cookie: Sid}}, {{identity: sha256}}, address]}}
+    balancing: {{policy: consistent_hash,
+                hash_on: [{{header: X-User}}, {{cookie: Sid}}, {{identity: sha256}}, address]}}
     session_persistence: {{type: Cookie, session_name: at, absolute_timeout: 1h, lifetime: Permanent, path: /a,
                           same_site: Strict, secret: sixteen characters}}
     resolution: {{servers: ["10.0.0.2", "[::1]:53", "127.0.0.1:8600"], min_interval: 5s, max_interval: 6s}}

@@ -278,14 +278,16 @@ class UpstreamMetrics:
     :ivar connect_failures: by :data:`CONNECT_FAILURES`, all present.
     :ivar response_failures: by :data:`RESPONSE_FAILURES`, all present.
     :ivar limited: requests and retries that a limit refused, by :data:`UPSTREAM_LIMITS`, all present.
+    :ivar connecting: connections that are being opened now.
     :ivar waiting: requests that wait for a connection now, because there may be no more of them.
     :ivar resolutions: look-ups of names by their result, ``success`` and ``failure``.
+    :ivar checks: health checks by their result, the same.
     :ivar state: what is known of the endpoints.
     """
 
     __slots__ = (
-        "connect_failures", "connections", "connects", "idle", "limited", "resolutions", "response_failures", "retries",
-        "reused", "state", "waiting",
+        "checks", "connect_failures", "connecting", "connections", "connects", "idle", "limited", "resolutions",
+        "response_failures", "retries", "reused", "state", "waiting",
     )
 
     def __init__(self) -> None:
@@ -297,6 +299,8 @@ class UpstreamMetrics:
         self.connect_failures = dict.fromkeys(CONNECT_FAILURES, 0)
         self.response_failures = dict.fromkeys(RESPONSE_FAILURES, 0)
         self.limited = dict.fromkeys(UPSTREAM_LIMITS, 0)
+        self.connecting = 0
         self.waiting = 0
         self.resolutions = {"success": 0, "failure": 0}
+        self.checks = {"success": 0, "failure": 0}
         self.state = UpstreamState()

@@ -9,9 +9,11 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from attrs import frozen
+
 from edgegw.model import Endpoint
 
-__all__ = ["EJECTED", "FAILING", "READY", "STATES", "EndpointState", "UpstreamState"]
+__all__ = ["EJECTED", "FAILING", "READY", "STATES", "EndpointState", "FoundAddress", "UpstreamState"]
 
 READY: Final = "ready"
 #: Its health checks fail.
@@ -21,11 +23,24 @@ EJECTED: Final = "ejected"
 STATES: Final = (READY, FAILING, EJECTED)
 
 
+@frozen
+class FoundAddress:
+    """An address that a name has.
+
+    :ivar endpoint: the address.
+    :ivar name: a host name of it, for Host and for TLS.
+    """
+
+    endpoint: Endpoint
+    name: str
+
+
 class EndpointState:
     """One address of an upstream.
 
     Moments are by :func:`time.monotonic`.
 
+    :ivar address: as it is configured or was found.
     :ivar origin: the endpoint as it is configured, which may be a name of several addresses.
     :ivar users: pools of one configuration or another that have it.
     :ivar picks: requests that it was chosen for among several.
@@ -40,11 +55,12 @@ class EndpointState:
     """
 
     __slots__ = (
-        "checks_failed", "checks_passed", "ejected_until", "ejections", "errors", "failing", "last_check", "origin",
-        "picks", "recent_ejections", "usable_since", "users",
+        "address", "checks_failed", "checks_passed", "ejected_until", "ejections", "errors", "failing", "last_check",
+        "origin", "picks", "recent_ejections", "usable_since", "users",
     )
 
-    def __init__(self, origin: str, usable_since: float = -inf) -> None:
+    def __init__(self, address: str, origin: str, usable_since: float = -inf) -> None:
+        self.address = address
         self.origin = origin
         self.users = 0
         self.picks = 0
@@ -79,7 +95,7 @@ class UpstreamState:
 
     def __init__(self) -> None:
         self.endpoints: dict[str, EndpointState] = {}
-        self.resolved: dict[Endpoint, tuple[Endpoint, ...]] = {}
+        self.resolved: dict[Endpoint, tuple[FoundAddress, ...]] = {}
         self.version = 0
 
     def take(self, address: str, origin: str, usable_since: float = -inf) -> EndpointState:
@@ -89,7 +105,7 @@ class UpstreamState:
         """
         state = self.endpoints.get(address)
         if state is None:
-            state = self.endpoints[address] = EndpointState(origin, usable_since)
+            state = self.endpoints[address] = EndpointState(address, origin, usable_since)
         state.users += 1
         return state
 

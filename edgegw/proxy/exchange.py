@@ -16,7 +16,8 @@ from edgegw.proxy.pace import Source, couple
 from edgegw.proxy.plugin_backend import PluginCall, PluginUpstream
 from edgegw.proxy.site import Backend
 from edgegw.upstream.connection import UpstreamConnection
-from edgegw.upstream.pool import Connecting, EndpointPool, UpstreamPool
+from edgegw.upstream.pool import EndpointPool, Opening
+from edgegw.upstream.upstream import UpstreamPool
 from edgegw.wire.http1 import Field, ResponseHead
 
 __all__ = ["Downstream", "Exchange"]
@@ -89,7 +90,7 @@ class Exchange:
         self.header_lines = lines
         self._head_only = method == b"HEAD"
         self._connection: UpstreamConnection | PluginCall | None = None
-        self._connecting: Connecting | None = None
+        self._connecting: Opening | None = None
         self._pool: EndpointPool | PluginUpstream | None = None
         self._held = b""
         self._ended = False

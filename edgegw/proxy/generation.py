@@ -40,7 +40,7 @@ from edgegw.tls.stapling import Stapler
 from edgegw.tls.transport import TLSServer
 from edgegw.tls.turns import HandshakeTurns
 from edgegw.tls.verification import ClientVerification, Clock, now
-from edgegw.upstream.pool import UpstreamPool
+from edgegw.upstream.upstream import UpstreamPool
 from edgegw.verdict import Reject
 
 __all__ = ["Generation", "GenerationError"]
@@ -243,6 +243,8 @@ class Generation:
         """Let its plugins begin: it is in use now."""
         if self._environments is not None:
             self._environments.start()
+        for upstream in self._sites.upstreams.values():
+            upstream.start()
         if self._stapler is not None:
             stapled = StapledCertificates(self._stapler, self._tls_listeners())
             stapled.use()

@@ -87,6 +87,9 @@ class PluginUpstream:
         """Give what carries one request."""
         return PluginCall(self)
 
+    def start(self) -> None:
+        """There is nothing to look after."""
+
     def close(self) -> None:
         """Nothing is kept between requests."""
 

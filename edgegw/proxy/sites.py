@@ -19,7 +19,7 @@ from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.policing import chain_of
 from edgegw.proxy.site import Backend, Site, Target
 from edgegw.tls.verification import Clock
-from edgegw.upstream.pool import UpstreamPool
+from edgegw.upstream.upstream import UpstreamPool
 
 __all__ = ["SiteBuilder", "rule_label"]
 

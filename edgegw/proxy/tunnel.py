@@ -25,7 +25,8 @@ from edgegw.identity import ConnectionInfo, Identity
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.proxy.pace import Source
 from edgegw.tcp import UNIX_PEER
-from edgegw.upstream.pool import EndpointPool, UpstreamPool, failure_word
+from edgegw.upstream.pool import EndpointPool, failure_word
+from edgegw.upstream.upstream import UpstreamPool
 
 __all__ = ["Tunnel"]
 

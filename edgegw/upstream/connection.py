@@ -91,9 +91,11 @@ class UpstreamConnection(protocol.Protocol):
     :param opened: called once, when it can be used.
     :ivar used: requests that were sent on it.
     :ivar deadline: see :class:`edgegw.deadlines.Deadlines`.
+    :ivar expires: when it is closed although it could be used for more requests.
     """
 
     transport: Any
+    expires: float = inf
     deadline = inf
     watched_until = inf
 

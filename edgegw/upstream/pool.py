@@ -1,27 +1,35 @@
-"""Connections to an upstream: kept, taken in turn, opened when there is none.
-
-An :class:`UpstreamPool` is an upstream with its endpoints in turn; an :class:`EndpointPool` holds the
-unused connections to one of them.
-"""
+"""The connections to one endpoint: kept, opened when there is none, closed when they are too many or too old."""
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
+from random import choice
 from time import monotonic
 from typing import Any
+from typing import Protocol as TypingProtocol
 
+from attrs import evolve
 from twisted.internet import error, protocol
 from twisted.python.failure import Failure
 
-from edgegw.balancing.balancer import Balancer
-from edgegw.balancing.members import Request
 from edgegw.deadlines import Deadlines
 from edgegw.model import Endpoint, EndpointKind, Upstream
 from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.tcp import connect_tcp, connect_unix
 from edgegw.upstream.connection import UpstreamConnection
+from edgegw.upstream.race import Race
+from edgegw.upstream.waiting import WaitingLine
+from edgegw.upstream.watched import Watch, WatchedConnection
 
-__all__ = ["Connecting", "EndpointPool", "UpstreamPool", "failure_word"]
+__all__ = ["Connecting", "EndpointPool", "Opening", "failure_word"]
+
+
+class Opening(TypingProtocol):
+    """A connection that is waited for."""
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
 
 
 class EndpointPool:
@@ -29,11 +37,14 @@ class EndpointPool:
 
     :ivar endpoint: as it is configured, or by its address where that was found by a name.
     :ivar origin: as it is configured.
+    :ivar name: a host name, if the endpoint has any: what a TLS server has to show a certificate for.
     :ivar state: what is known of it, whichever configuration it is in.
     :ivar share: its weight for now; see :class:`edgegw.balancing.members.Member`.
     :ivar connections: open now.
     :ivar connecting: being opened.
-    :ivar owner: the upstream, where that has limits, sessions or anything else to be told of; ``None`` where not.
+    :ivar watch: what is told of every request; ``None`` where nobody wants to know.
+    :ivar line: where requests wait while there may be no more connections; ``None`` where there is no such limit.
+    :ivar rivals: addresses of the other family that the same name has.
     """
 
     def __init__(
@@ -44,8 +55,13 @@ class EndpointPool:
         metrics: UpstreamMetrics,
         deadlines: Deadlines,
         origin: Endpoint | None = None,
+        name: str = "",
+        usable_since: float = -inf,
     ) -> None:
-        """:param origin: where ``endpoint`` was found by a name."""
+        """
+        :param origin: where ``endpoint`` was found by a name; ``name`` is a host name of the address then.
+        :param usable_since: when it was found, by :func:`time.monotonic`, where nothing is known of it yet.
+        """
         self.endpoint = endpoint
         self.origin = endpoint if origin is None else origin
         self.metrics = metrics
@@ -53,20 +69,39 @@ class EndpointPool:
         self.response_timeout = upstream.response_timeout
         self.idle_timeout = upstream.idle_timeout
         self.connect_timeout = upstream.connect_timeout
-        self.host_header = _host_header(self.origin, endpoint)
+        self.name = name or endpoint.host
+        self.host_header = _host_header(endpoint, self.name)
         self.identity = str(endpoint).encode("ascii", "replace")
         self.weight = endpoint.weight
         self.priority = endpoint.priority
         self.share = float(endpoint.weight)
         self.connections = 0
         self.connecting = 0
-        self.owner: UpstreamPool | None = None
-        self.state = metrics.state.take(str(endpoint), str(self.origin))
+        self.watch: Watch | None = None
+        self.line: WaitingLine | None = None
+        self.rivals: Sequence[EndpointPool] = ()
+        self.state = metrics.state.take(str(endpoint), str(self.origin), usable_since)
         self._keep_alive = upstream.keep_alive_timeout
         self._max_idle = upstream.max_idle
         self._reactor = reactor
         self._idle: deque[UpstreamConnection] = deque()
+        self._most_requests = upstream.limits.max_requests_per_connection or inf
         self._closed = False
+        #: Whether more has to be looked at when a connection comes back than how many there are.
+        self._careful = self._most_requests != inf
+
+    def use(self, watch: Watch | None, line: WaitingLine | None) -> None:
+        """Take over what the upstream wants to know of its connections, before the first is opened."""
+        self.watch = watch
+        self.line = line
+        self._careful = self._careful or watch is not None or line is not None
+
+    def use_weight(self, endpoint: Endpoint) -> None:
+        """Take over a weight and a priority that have changed."""
+        self.endpoint = endpoint
+        self.weight = endpoint.weight
+        self.priority = endpoint.priority
+        self.share = float(endpoint.weight)
 
     @property
     def in_flight(self) -> int:
@@ -90,12 +125,19 @@ class EndpointPool:
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
-        if self._closed or len(self._idle) >= self._max_idle:
+        if self._careful:
+            if self._closed or connection.used >= self._most_requests or monotonic() >= connection.expires:
+                connection.close()
+                return
+            if self.line is not None and self.line.take_over(self, connection):
+                return
+        if len(self._idle) >= self._max_idle:
             connection.close()
             return
         self._idle.append(connection)
         self.metrics.idle += 1
-        self.deadlines.watch(connection, monotonic() + self._keep_alive)
+        until = monotonic() + self._keep_alive
+        self.deadlines.watch(connection, until if until < connection.expires else connection.expires)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Keep a connection no longer."""
@@ -114,12 +156,32 @@ class EndpointPool:
 
     def connect(
         self, connected: Callable[[UpstreamConnection], None], failed: Callable[[str, str], None]
-    ) -> Connecting:
-        """Open a connection.
+    ) -> Opening:
+        """Open a connection, or wait for one where there may be no more.
 
         :param failed: called with a word of :data:`edgegw.observe.counters.CONNECT_FAILURES` and the system's text.
         """
+        if self.line is not None and not self.line.has_room():
+            return self.line.wait(self, connected, failed)
+        return self.open(connected, failed)
+
+    def open(
+        self, connected: Callable[[UpstreamConnection], None], failed: Callable[[str, str], None]
+    ) -> Opening:
+        """Open a connection, to a rival where that is faster."""
+        if self.rivals:
+            return Race(self._reactor, self, choice(self.rivals), connected, failed)
+        return self.open_one(connected, failed)
+
+    def open_one(
+        self, connected: Callable[[UpstreamConnection], None], failed: Callable[[str, str], None]
+    ) -> Connecting:
+        """Open a connection to this address and no other."""
         return Connecting(self, connected, failed)
+
+    def build_connection(self, opened: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
+        """Make what speaks on a connection that was opened."""
+        return (UpstreamConnection if self.watch is None else WatchedConnection)(self, opened)
 
     def dial(self, factory: Any) -> Any:
         """Open a connection for a factory, and give its connector.
@@ -127,36 +189,55 @@ class EndpointPool:
         Exactly one of :meth:`opened`, :meth:`connect_failed` and :meth:`given_up` is called for it.
         """
         self.connecting += 1
+        self.metrics.connecting += 1
+        return self.dial_uncounted(factory, self.connect_timeout)
+
+    def dial_uncounted(self, factory: Any, timeout: float) -> Any:
+        """Open a connection that is no request's.
+
+        :param timeout: seconds.
+        """
         endpoint = self.endpoint
         if endpoint.kind is EndpointKind.UNIX:
-            return connect_unix(self._reactor, endpoint.host, factory, self.connect_timeout)
-        return connect_tcp(self._reactor, endpoint.host, endpoint.port, factory, self.connect_timeout)
+            return connect_unix(self._reactor, endpoint.host, factory, timeout)
+        return connect_tcp(self._reactor, endpoint.host, endpoint.port, factory, timeout)
 
     def opened(self) -> None:
         """Count a connection in."""
+        metrics = self.metrics
         self.connecting -= 1
+        metrics.connecting -= 1
         self.connections += 1
-        self.metrics.connects += 1
-        self.metrics.connections += 1
+        metrics.connects += 1
+        metrics.connections += 1
+        if self.watch is not None and self.watch.detector is not None:
+            self.watch.detector.connected(self.state)
 
     def connect_failed(self, word: str) -> None:
         """Count one that could not be opened."""
-        self.connecting -= 1
+        self.given_up()
         self.metrics.connect_failures[word] += 1
+        if self.watch is not None and self.watch.detector is not None:
+            self.watch.detector.connect_failed(self.state)
 
     def given_up(self) -> None:
         """Count one that nobody waited for until it was open."""
         self.connecting -= 1
+        self.metrics.connecting -= 1
+        if self.line is not None:
+            self.line.look()
 
     def closed(self) -> None:
         """Count a connection out."""
         self.connections -= 1
         self.metrics.connections -= 1
+        if self.line is not None:
+            self.line.look()
 
     def close(self) -> None:
         """Close what is unused, and from now on what comes back."""
         if not self._closed:
-            self._closed = True
+            self._closed = self._careful = True
             self.metrics.state.release(str(self.endpoint))
         while self._idle:
             connection = self._idle.pop()
@@ -164,11 +245,11 @@ class EndpointPool:
             connection.close()
 
 
-def _host_header(origin: Endpoint, endpoint: Endpoint) -> bytes:
+def _host_header(endpoint: Endpoint, name: str) -> bytes:
     """Give the Host of requests where the client's is not kept: the name rather than the address it was found by."""
-    if origin.kind is EndpointKind.UNIX:
+    if endpoint.kind is EndpointKind.UNIX:
         return b"localhost"
-    return str(endpoint if origin.kind is EndpointKind.SRV else origin).encode("ascii")
+    return str(evolve(endpoint, host=name)).encode("ascii")
 
 
 class Connecting(protocol.ClientFactory):
@@ -189,7 +270,7 @@ class Connecting(protocol.ClientFactory):
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
         """Called by Twisted when the connection is open."""
-        return UpstreamConnection(self._pool, self._opened)
+        return self._pool.build_connection(self._opened)
 
     def _opened(self, connection: UpstreamConnection) -> None:
         connected, self._connected, self._failed = self._connected, None, None
@@ -223,53 +304,3 @@ def failure_word(reason: Failure) -> str:
     if reason.check(error.NoRouteError):
         return "unreachable"
     return "other"
-
-
-class UpstreamPool:
-    """An upstream: its endpoints, and which one a request gets.
-
-    :ivar model: the upstream's settings.
-    :ivar endpoints: those that there are now.
-    """
-
-    def __init__(self, reactor: Any, upstream: Upstream, metrics: UpstreamMetrics, deadlines: Deadlines) -> None:
-        self.model = upstream
-        self.metrics = metrics
-        self._reactor = reactor
-        self._deadlines = deadlines
-        self._only: EndpointPool | None = None
-        self._use([self._pool(endpoint) for endpoint in upstream.endpoints])
-
-    def _pool(self, endpoint: Endpoint, origin: Endpoint | None = None) -> EndpointPool:
-        return EndpointPool(self._reactor, self.model, endpoint, self.metrics, self._deadlines, origin)
-
-    def _use(self, endpoints: Sequence[EndpointPool]) -> None:
-        """Choose among these from now on."""
-        self.endpoints = tuple(endpoints)
-        self._balancer = Balancer(self.model.balancing, self.endpoints, lambda endpoint: True)
-        self._only = self.endpoints[0] if len(self.endpoints) == 1 else None
-
-    # --- choosing ---------------------------------------------------------------------------
-
-    def next_endpoint(self, request: Request) -> EndpointPool | None:
-        """Give the endpoint for a request; ``None`` where there is none that may be used."""
-        only = self._only
-        return only if only is not None else self._choose(request, ())
-
-    def another_endpoint(self, request: Request, tried: Sequence[EndpointPool]) -> EndpointPool | None:
-        """Give another endpoint for a request, which those before came to nothing with; ``None`` where all were tried.
-
-        Every other one that may be used is given once, whoever else has turns.
-        """
-        return self._choose(request, tried)
-
-    def _choose(self, request: Request, tried: Sequence[EndpointPool]) -> EndpointPool | None:
-        endpoint = self._balancer.pick(request, tried)
-        if endpoint is not None:
-            endpoint.state.picks += 1
-        return endpoint
-
-    def close(self) -> None:
-        """Close unused connections now and the others when they come back."""
-        for endpoint in self.endpoints:
-            endpoint.close()
