@@ -440,8 +440,10 @@ class ScriptedUpstream(protocol.Factory):
         return self.requests[number - 1]
 
     async def stop(self) -> None:
-        """Close the port and every connection."""
-        await self.listening.stopListening()
+        """Close the port and every connection; twice is as good as once."""
+        stopped = self.listening.stopListening()
+        if stopped is not None:
+            await stopped
         for one in self.talks:
             if one.reason is None:
                 one.transport.abortConnection()

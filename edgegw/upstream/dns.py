@@ -11,6 +11,7 @@ from socket import AF_INET6, inet_ntop
 from typing import Any, Final
 
 from attrs import field, frozen
+from twisted.internet import base, udp
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IResolutionReceiver
 from twisted.names import client, dns, hosts
@@ -73,6 +74,27 @@ class _Records:
         return [record for record in self.records if record.type == kind]
 
 
+class _QuietPort(udp.Port):
+    """Twisted's, without two lines of log for each question."""
+
+    def _bindSocket(self) -> None:
+        bound = self.createInternetSocket()
+        bound.bind((self.interface, self.port))
+        self._realPortNumber = bound.getsockname()[1]
+        self.connected = 1
+        self.socket = bound
+        self.fileno = bound.fileno
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Called by the reactor."""
+        self._realPortNumber = None
+        self.maxThroughput = -1
+        base.BasePort.connectionLost(self, reason)
+        self.protocol.doStop()
+        self.socket.close()
+        del self.socket, self.fileno
+
+
 class _Resolver(client.Resolver):
     """A resolver that can be stopped: nothing of it is left in the reactor then."""
 
@@ -81,9 +103,15 @@ class _Resolver(client.Resolver):
         self._open: set[Any] = set()
 
     def _connectedProtocol(self, interface: str = "") -> Any:
-        opened = super()._connectedProtocol(interface)
-        self._open.add(opened)
-        return opened
+        asking = dns.DNSDatagramProtocol(self, reactor=self._reactor)
+        asking.noisy = False
+        # Port 0: the kernel's choice is as hard to guess as anybody's (RFC 5452 §9.2).
+        _QuietPort(0, asking, interface, reactor=self._reactor).startListening()
+        self._open.add(asking)
+        return asking
+
+    def messageReceived(self, message: Any, protocol: Any, address: Any = None) -> None:
+        """Leave an answer alone that nobody waits for."""
 
     def stop(self) -> None:
         for one in [*self._open, *self.connections]:
