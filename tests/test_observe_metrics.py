@@ -49,7 +49,7 @@ def used() -> Metrics:
     metrics.requests("web", "api", "app").done(200, 0.02)
     metrics.requests("web", "api", "").refuse(Reason.CLIENT_UNVERIFIED)
     metrics.policy("web", "spiffe").accepted += 1
-    metrics.upstream("app")
+    metrics.upstream("app").state.take("127.0.0.1:8000", "app.internal:8000")
     plugins = PluginCounters()
     plugins.count_error("geofence", "read")
     metrics.plugin_families.append(plugins.collect)

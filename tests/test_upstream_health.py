@@ -8,7 +8,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from edgegw.model import ActiveHealthCheck, OutlierDetection, SessionPersistence
-from edgegw.observe.endpoints import EndpointState, UpstreamState
+from edgegw.observe.endpoints import UpstreamState
 from edgegw.upstream.outliers import OutlierDetector
 
 from .gateway import RecordedRequest, answer, start_upstream, until
@@ -251,7 +251,7 @@ class DetectorTests(SynchronousTestCase):
         """Two endpoints."""
         self.now = 100.0
         self.known = UpstreamState()
-        self.states = [EndpointState("a", "a"), EndpointState("b", "b")]
+        self.states = [self.known.take(name, name) for name in "ab"]
 
     def detector(self, **options: Any) -> OutlierDetector:
         """Give one whose clock the test moves."""
@@ -273,7 +273,7 @@ class DetectorTests(SynchronousTestCase):
 
     def test_share(self) -> None:
         """Half of three is one."""
-        self.states.append(EndpointState("c", "c"))
+        self.states.append(self.known.take("c", "c"))
         detector = self.detector(consecutive_connect_failures=1)
         for state in self.states:
             detector.connect_failed(state)

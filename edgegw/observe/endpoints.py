@@ -13,7 +13,7 @@ from attrs import frozen
 
 from edgegw.model import Endpoint
 
-__all__ = ["EJECTED", "FAILING", "READY", "STATES", "EndpointState", "FoundAddress", "UpstreamState"]
+__all__ = ["EJECTED", "FAILING", "READY", "STATES", "EndpointState", "FoundAddress", "OriginCounts", "UpstreamState"]
 
 READY: Final = "ready"
 #: Its health checks fail.
@@ -35,6 +35,20 @@ class FoundAddress:
     name: str
 
 
+class OriginCounts:
+    """What is counted of an endpoint as it is configured, whatever its addresses are.
+
+    :ivar picks: requests that one of them was chosen for among several.
+    :ivar ejections: how often one of them was left out.
+    """
+
+    __slots__ = ("ejections", "picks")
+
+    def __init__(self) -> None:
+        self.picks = 0
+        self.ejections = 0
+
+
 class EndpointState:
     """One address of an upstream.
 
@@ -42,6 +56,7 @@ class EndpointState:
 
     :ivar address: as it is configured or was found.
     :ivar origin: the endpoint as it is configured, which may be a name of several addresses.
+    :ivar counts: of that endpoint.
     :ivar users: pools of one configuration or another that have it.
     :ivar picks: requests that it was chosen for among several.
     :ivar failing: whether health checks have found it down.
@@ -55,12 +70,13 @@ class EndpointState:
     """
 
     __slots__ = (
-        "address", "checks_failed", "checks_passed", "ejected_until", "ejections", "errors", "failing", "last_check",
-        "origin", "picks", "recent_ejections", "usable_since", "users",
+        "address", "checks_failed", "checks_passed", "counts", "ejected_until", "ejections", "errors", "failing",
+        "last_check", "origin", "picks", "recent_ejections", "usable_since", "users",
     )
 
-    def __init__(self, address: str, origin: str, usable_since: float = -inf) -> None:
+    def __init__(self, address: str, origin: str, counts: OriginCounts, usable_since: float = -inf) -> None:
         self.address = address
+        self.counts = counts
         self.origin = origin
         self.users = 0
         self.picks = 0
@@ -78,6 +94,11 @@ class EndpointState:
         """Whether requests may be sent to it."""
         return not self.failing and self.ejected_until <= now
 
+    def pick(self) -> None:
+        """A request goes there."""
+        self.picks += 1
+        self.counts.picks += 1
+
     def word(self, now: float) -> str:
         """Give its state, one of :data:`STATES`."""
         return FAILING if self.failing else EJECTED if self.ejected_until > now else READY
@@ -87,14 +108,16 @@ class UpstreamState:
     """The endpoints of one upstream.
 
     :ivar endpoints: by address.
+    :ivar counts: by the endpoint as it is configured; they stay as counters do.
     :ivar resolved: what the last answer for a name was.
     :ivar version: is another one whenever something has changed that balancing depends on.
     """
 
-    __slots__ = ("endpoints", "resolved", "version")
+    __slots__ = ("counts", "endpoints", "resolved", "version")
 
     def __init__(self) -> None:
         self.endpoints: dict[str, EndpointState] = {}
+        self.counts: dict[str, OriginCounts] = {}
         self.resolved: dict[Endpoint, tuple[FoundAddress, ...]] = {}
         self.version = 0
 
@@ -105,7 +128,9 @@ class UpstreamState:
         """
         state = self.endpoints.get(address)
         if state is None:
-            state = self.endpoints[address] = EndpointState(address, origin, usable_since)
+            state = self.endpoints[address] = EndpointState(
+                address, origin, self.counts.setdefault(origin, OriginCounts()), usable_since
+            )
         state.users += 1
         return state
 

@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     Exemplar,
-    GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
     SummaryMetricFamily,
@@ -44,6 +43,9 @@ from edgegw.observe.counters import (
     RequestMetrics,
     UpstreamMetrics,
 )
+from edgegw.observe.families import counter as _counter
+from edgegw.observe.families import gauge as _gauge
+from edgegw.observe.upstream_families import endpoint_families
 
 __all__ = ["ListenerMetrics", "Metrics", "PolicyMetrics", "RequestMetrics", "UpstreamMetrics", "versions"]
 
@@ -55,7 +57,6 @@ RequestKey = tuple[str, str, str]
 PolicyKey = tuple[str, str]
 #: ``server`` or ``trust_anchor``, the certificate's name, the listener's.
 ExpiryKey = tuple[str, str, str]
-Rows = Iterable[tuple[tuple[str, ...], float]]
 
 
 def versions() -> dict[str, str]:
@@ -282,6 +283,7 @@ class _Families(Collector):
         yield _counter("edgegw_upstream_response_failures_total", "Responses of upstreams that failed.",
                        ("upstream", "reason"),
                        (((name, reason), n) for name, m in upstreams for reason, n in m.response_failures.items()))
+        yield from endpoint_families(upstreams)
 
     def _of_configuration(self) -> Iterator[Metric]:
         metrics = self._metrics
@@ -328,20 +330,6 @@ def _handshakes(listeners: Iterable[tuple[str, ListenerMetrics]]) -> Metric:
             last = metrics.last_ids.get(code)
             exemplar = None if last is None else Exemplar({"handshake_id": last}, 1.0)
             family.add_metric((name, "failure" if code else "success", code), number, exemplar=exemplar)
-    return family
-
-
-def _counter(name: str, documentation: str, labels: tuple[str, ...], rows: Rows) -> Metric:
-    family = CounterMetricFamily(name, documentation, labels=labels)
-    for values, number in rows:
-        family.add_metric(values, number)
-    return family
-
-
-def _gauge(name: str, documentation: str, labels: tuple[str, ...], rows: Rows) -> Metric:
-    family = GaugeMetricFamily(name, documentation, labels=labels)
-    for values, number in rows:
-        family.add_metric(values, number)
     return family
 
 

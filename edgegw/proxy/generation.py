@@ -266,6 +266,12 @@ class Generation:
         return frozenset(self._profiles)
 
     @property
+    def upstreams(self) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+        """The names of its upstreams in their order, each with what tells of the upstream's endpoints."""
+        for name, upstream in sorted(self._sites.upstreams.items()):
+            yield name, upstream.describe
+
+    @property
     def untrusting(self) -> frozenset[str]:
         """Names of the listeners that refuse every connection, because no trust anchor of theirs is usable."""
         return frozenset(

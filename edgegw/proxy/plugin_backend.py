@@ -87,6 +87,10 @@ class PluginUpstream:
         """Give what carries one request."""
         return PluginCall(self)
 
+    def describe(self) -> dict[str, Any]:
+        """Tell an operator what answers."""
+        return {"name": self.model.name, "backend": self.kind}
+
     def start(self) -> None:
         """There is nothing to look after."""
 

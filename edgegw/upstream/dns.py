@@ -83,7 +83,7 @@ class _QuietPort(udp.Port):
         self._realPortNumber = bound.getsockname()[1]
         self.connected = 1
         self.socket = bound
-        self.fileno = bound.fileno
+        self.fileno = bound.fileno  # type: ignore[method-assign]  # as Twisted's does
 
     def connectionLost(self, reason: Any = None) -> None:
         """Called by the reactor."""

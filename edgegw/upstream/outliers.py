@@ -90,6 +90,7 @@ class OutlierDetector:
         seconds = min(detection.base_ejection_time * state.recent_ejections, detection.max_ejection_time)
         state.ejected_until = now + seconds
         state.ejections += 1
+        state.counts.ejections += 1
         state.errors.clear()
         self._known.version += 1
         _log.warn(

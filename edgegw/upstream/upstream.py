@@ -18,6 +18,7 @@ from edgegw.model import Endpoint, EndpointKind, Upstream
 from edgegw.observe.endpoints import EndpointState, FoundAddress
 from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.upstream.checks import HealthChecks
+from edgegw.upstream.description import describe_upstream
 from edgegw.upstream.outliers import OutlierDetector
 from edgegw.upstream.pool import EndpointPool
 from edgegw.upstream.resolving import Resolving, is_name
@@ -192,7 +193,7 @@ class UpstreamPool:
             if endpoint is None:
                 self._refused("no_endpoint")
                 return None
-        endpoint.state.picks += 1
+        endpoint.state.pick()
         return endpoint
 
     def another_endpoint(self, request: Request, tried: Sequence[EndpointPool]) -> EndpointPool | None:
@@ -204,8 +205,14 @@ class UpstreamPool:
             self._refresh()
         endpoint = self._balancer.pick(request, tried)
         if endpoint is not None:
-            endpoint.state.picks += 1
+            endpoint.state.pick()
         return endpoint
+
+    def uses(self, endpoint: EndpointPool) -> bool:
+        """Whether an endpoint is among those that requests are sent to now."""
+        if self._seen != self.metrics.state.version or monotonic() >= self._again:
+            self._refresh()
+        return self._balancer.may_use(endpoint)
 
     # --- limits -----------------------------------------------------------------------------
 
@@ -238,6 +245,10 @@ class UpstreamPool:
     def may_retry(self) -> bool:
         """Whether a request may be sent again, within the upstream's budget; the retry is counted if so."""
         return self._allowance is None or self._allowance.take()
+
+    def describe(self) -> dict[str, Any]:
+        """Tell an operator how it is."""
+        return describe_upstream(self)
 
     # --- beginning and end ------------------------------------------------------------------
 
