@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from attrs import evolve, frozen
+from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -197,8 +197,8 @@ class IdentityTests(SynchronousTestCase):
 
     def test_not_verified(self) -> None:
         """Without a verified certificate neither its facts nor attributes match anything, and others do."""
-        unverified = evolve(self.verified, identity=Identity(CertificateStatus.UNVERIFIED, self.certificate))
-        for info in (unverified, evolve(self.verified, identity=Identity()), None):
+        unverified = self.verified._replace(identity=Identity(CertificateStatus.UNVERIFIED, self.certificate))
+        for info in (unverified, self.verified._replace(identity=Identity()), None):
             for fact in ("common_name", "spiffe_id", "dns_names", "sha256", "attribute:team"):
                 self.assertFalse(self.takes(info, fact, None, PRESENT), fact)
                 self.assertFalse(self.takes(info, fact, ".*", REGEX), fact)
