@@ -18,6 +18,7 @@ from edgegw.model import Endpoint, EndpointKind, Listener, Resolution
 from edgegw.upstream import dns as lookups
 from edgegw.upstream.dns import Lookup, LookupFailed
 from edgegw.upstream.resolv_conf import ResolvConf, candidates, parse_resolv_conf
+from tests.test_guide import free_ports
 
 from .gateway import answer, http_listener, start_upstream, until
 from .test_upstream_balancing import BalancingCase, nobody
@@ -67,11 +68,11 @@ class NamesCase(BalancingCase):
         factory.noisy = False
         talk = dns.DNSDatagramProtocol(factory)
         talk.noisy = False
-        udp = reactor.listenUDP(0, talk, interface="127.0.0.1")
-        self.addCleanup(udp.stopListening)
-        tcp = reactor.listenTCP(udp.getHost().port, factory, interface="127.0.0.1")
-        self.addCleanup(tcp.stopListening)
-        self.name_server = Endpoint("127.0.0.1", udp.getHost().port)
+        # Below the ports that clients are given, one of which may be another test's for TCP.
+        (port,) = free_ports(1)
+        self.addCleanup(reactor.listenUDP(port, talk, interface="127.0.0.1").stopListening)
+        self.addCleanup(reactor.listenTCP(port, factory, interface="127.0.0.1").stopListening)
+        self.name_server = Endpoint("127.0.0.1", port)
         self.resolution = Resolution((self.name_server,), 0.1, 0.4)
 
     def servers_at(self, *addresses: str) -> int:
