@@ -153,9 +153,11 @@ class Server(EagerWriter, tcp.Server):
     :ivar started: when it was accepted, by :func:`time.monotonic`.
     :ivar deadline: when :meth:`deadline_passed` is called; see :class:`edgegw.deadlines.Deadlines`.
     :ivar handshake_id: by which the handshake record knows it, once it is open; empty without TLS.
+    :ivar server_name: the name that the client asked for (SNI) in canonical form, once it is known.
     """
 
     protocol: Any
+    server_name: str | None = None
     client: Any
     reactor: Any
     handshake_id = ""

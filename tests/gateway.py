@@ -427,9 +427,13 @@ class ScriptedUpstream(protocol.Factory):
         self.talks: list[UpstreamTalk] = []
         self.on_connect: Callable[[UpstreamTalk], None] | None = None
         self.on_data: Callable[[UpstreamTalk, bytes], None] | None = None
-        self.listening = reactor.listenTCP(0, self, interface="127.0.0.1")
+        self.listening = self.listen()
         self.port: int = self.listening.getHost().port
         self.model = Upstream(name, (Endpoint("127.0.0.1", self.port),), **options)
+
+    def listen(self) -> Any:
+        """Open its port."""
+        return reactor.listenTCP(0, self, interface="127.0.0.1")
 
     def buildProtocol(self, addr: object) -> UpstreamTalk:
         return UpstreamTalk(self)

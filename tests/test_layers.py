@@ -57,8 +57,8 @@ ALLOWED: dict[str, set[str]] = {
     "http_connections": CONTRACTS,
     "http_client": CONTRACTS | {"http_connections"},
     "environment": CONTRACTS | {"following", "http_client", "observe"},
-    "upstream": CONTRACTS | PURE | {"deadlines", "tcp", "observe"},
     "tls": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step"},
+    "upstream": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "tls"},
     "proxy": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step", "tls", "upstream"},
     # what puts it together
     "service": CONTRACTS

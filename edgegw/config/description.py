@@ -27,6 +27,9 @@ from edgegw.model import (
     RouteMatch,
     RouteRule,
     TLSSettings,
+    Upstream,
+    UpstreamTLS,
+    UpstreamVerification,
     ValidationMode,
     ValueMatchType,
 )
@@ -58,6 +61,7 @@ def _lines(gateway: Gateway, now: datetime) -> Iterator[str]:
     for upstream in gateway.upstreams:
         answers = ", ".join(map(str, upstream.endpoints))
         yield f"  {upstream.name}: {answers if upstream.backend is None else f'backend {upstream.backend.kind.name}'}"
+        yield from _connections(upstream, now)
     if gateway.admin is None:
         yield "admin: disabled"
     else:
@@ -169,6 +173,33 @@ def _injector(injector: HeaderInjection) -> str:
         case InjectorUse():
             names = sorted(name.decode("ascii") for name in injector.injector.owned)
             return f"{', '.join(names)} (from {injector.kind.name})"
+
+
+def _connections(upstream: Upstream, now: datetime) -> Iterator[str]:
+    """Say how connections to an upstream begin."""
+    if upstream.proxy_protocol is not None:
+        yield f"    PROXY protocol {upstream.proxy_protocol.value}: a connection serves one client"
+    tls = upstream.tls
+    if tls is None:
+        return
+    match tls.verify:
+        case UpstreamVerification.NONE:
+            verified = "its certificate is NOT VERIFIED"
+        case UpstreamVerification.CHAIN_ONLY:
+            verified = f"any certificate of {_trust(tls)}"
+        case UpstreamVerification.FULL:
+            names = " or ".join(f"{one.type.value} {one.value}" for one in tls.subject_alt_names)
+            verified = f"a certificate of {_trust(tls)} for {names or tls.hostname or 'the name of each endpoint'}"
+    yield f"    TLS: {verified}"
+    if tls.client_certificate is not None:
+        shown = tls.client_certificate
+        yield f"    client certificate {shown.name}, {_expiry(shown.not_after, now)}"
+
+
+def _trust(tls: UpstreamTLS) -> str:
+    if tls.system_trust is not None:
+        return f"the CAs in {tls.system_trust}"
+    return ", ".join(dict.fromkeys(anchor.name for anchor in tls.trust_anchors))
 
 
 def _route(route: Route) -> Iterator[str]:

@@ -8,6 +8,7 @@ from attrs import evolve
 from edgegw.config.document_balancing import BALANCING, SESSION_PERSISTENCE
 from edgegw.config.document_health import HEALTH_CHECK, OUTLIER_DETECTION, PERCENT
 from edgegw.config.document_terms import COUNT, NAME, setting
+from edgegw.config.document_upstream_tls import PROXY_PROTOCOL, UPSTREAM_TLS
 from edgegw.config.endpoints import SERVER, parse_upstream_endpoint
 from edgegw.config.faults import Report
 from edgegw.config.nodes import Node, Scalar
@@ -133,6 +134,8 @@ UPSTREAM: Final = Record(
         ),
         Field("limits", LIMITS, "What it is burdened with at most."),
         Field("retry_budget", RETRY_BUDGET, "How much may be sent again. Default: what the rules allow."),
+        Field("tls", UPSTREAM_TLS, "Speak TLS with it.  Default: without."),
+        PROXY_PROTOCOL,
     ),
     name="upstream",
     description="Where requests are sent.",

@@ -24,7 +24,9 @@ from edgegw.config.reader import read_file
 from edgegw.config.routes import translate_route
 from edgegw.config.routing import translate_sni_routers
 from edgegw.config.shapes import Item, Schema, Section
-from edgegw.config.tls import CheckTLS, TLSTranslation
+from edgegw.config.tls import TLSTranslation
+from edgegw.config.tls_parameters import CheckTLS
+from edgegw.config.upstream_tls import UpstreamTLSTranslation
 from edgegw.config.upstreams import translate_upstream
 from edgegw.model import Admin, ConnectionLimits, Forwarding, Gateway, HTTPSettings, Listener, Logging
 
@@ -141,8 +143,10 @@ class _Translation:
             return None
         self._plugins = self._found_plugins(document)
         self._tls = TLSTranslation(self._files, self._report, self._check_tls, self._plugins)
+        upstream_tls = UpstreamTLSTranslation(self._files, self._report, self._check_tls)
         upstreams = [
-            translate_upstream(item.value, self._plugins, self._report) for item in document.items("upstreams")
+            translate_upstream(item.value, self._plugins, upstream_tls, self._report)
+            for item in document.items("upstreams")
         ]
         listeners = self._listeners(document)
         for key in ("listeners", "routes", "upstreams"):

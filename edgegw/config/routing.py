@@ -116,7 +116,8 @@ def _bindings(
 #: Settings of connections, which a backend has none of.
 _OF_CONNECTIONS: Final = (
     "connect_timeout", "keep_alive_timeout", "max_idle", "balancing", "session_persistence", "resolution",
-    "health_check", "outlier_detection", "panic_threshold", "slow_start", "limits", "retry_budget",
+    "health_check", "outlier_detection", "panic_threshold", "slow_start", "limits", "retry_budget", "tls",
+    "proxy_protocol",
 )
 
 

@@ -10,7 +10,9 @@ from edgegw.config.faults import Report
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.routing import translate_backend
 from edgegw.config.shapes import Section
+from edgegw.config.upstream_tls import UpstreamTLSTranslation
 from edgegw.model import (
+    EndpointKind,
     OutlierDetection,
     Resolution,
     RetryBudget,
@@ -22,7 +24,9 @@ from edgegw.model import (
 __all__ = ["translate_upstream"]
 
 
-def translate_upstream(section: Section, plugins: PluginTranslation, report: Report) -> Upstream:
+def translate_upstream(
+    section: Section, plugins: PluginTranslation, tls: UpstreamTLSTranslation, report: Report
+) -> Upstream:
     """Make an upstream."""
     endpoints = tuple(item.value for item in section.items("endpoints"))
     upstream = Upstream(section.get("name", ""), endpoints, backend=translate_backend(section, plugins, report))
@@ -41,6 +45,8 @@ def translate_upstream(section: Section, plugins: PluginTranslation, report: Rep
         upstream = evolve(upstream, outlier_detection=outliers)
     if "retry_budget" in section:
         upstream = evolve(upstream, retry_budget=RETRY_BUDGET.settings(section.get("retry_budget"), RetryBudget()))
+    if "tls" in section:
+        upstream = evolve(upstream, tls=tls.tls(section.get("tls"), endpoints))
     _check_endpoints(section, report)
     _check_intervals(section, upstream, report)
     return UPSTREAM.settings(section, upstream)
@@ -53,6 +59,10 @@ def _check_endpoints(section: Section, report: Report) -> None:
         text = str(item.value)
         if first.setdefault(text, item.node.path) != item.node.path:
             report.fault(item.node, f"repeats {first[text]}", "keep one of the two, with a weight of its own")
+        if item.value.kind is EndpointKind.UNIX:
+            for key in ("tls", "proxy_protocol"):
+                if key in section.node.values:
+                    report.fault(section.node.key(key), f"does not go with {text}, a Unix socket", "leave it out")
 
 
 def _check_intervals(section: Section, upstream: Upstream, report: Report) -> None:

@@ -60,6 +60,13 @@ from edgegw.model.tls import (
     TrustAnchor,
     ValidationMode,
 )
+from edgegw.model.upstream_tls import (
+    ProxyProtocol,
+    SubjectAltName,
+    SubjectAltNameType,
+    UpstreamTLS,
+    UpstreamVerification,
+)
 from edgegw.model.upstreams import (
     ActiveHealthCheck,
     Balancing,
@@ -123,6 +130,7 @@ __all__ = [
     "PolicyUse",
     "Protocol",
     "QueryParamMatch",
+    "ProxyProtocol",
     "RefuseWith",
     "Resolution",
     "RetryBudget",
@@ -134,12 +142,16 @@ __all__ = [
     "ServerCertificate",
     "SessionPersistence",
     "SessionType",
+    "SubjectAltName",
+    "SubjectAltNameType",
     "TLSSettings",
     "TLSVersion",
     "TrustAnchor",
     "UnderscoreAction",
     "Upstream",
     "UpstreamLimits",
+    "UpstreamTLS",
+    "UpstreamVerification",
     "ValidationMode",
     "ValueMatchType",
     "XFCC",

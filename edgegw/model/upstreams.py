@@ -6,6 +6,7 @@ from enum import Enum
 from attrs import Factory, frozen
 
 from edgegw.model.routing import BackendUse
+from edgegw.model.upstream_tls import ProxyProtocol, UpstreamTLS
 
 __all__ = [
     "ActiveHealthCheck",
@@ -245,6 +246,8 @@ class Upstream:
     :ivar panic_threshold: percent of a priority's endpoints; where fewer can be used, and others cannot take
         their requests, all of them are used whatever is known of them.
     :ivar slow_start: seconds in which an endpoint that is new, or healthy again, gets to its whole share.
+    :ivar tls: ``None`` speaks without TLS.
+    :ivar proxy_protocol: begin each connection with whom it is for; such a connection serves one client only.
     """
 
     name: str
@@ -264,3 +267,5 @@ class Upstream:
     slow_start: float | None = None
     limits: UpstreamLimits = Factory(UpstreamLimits)
     retry_budget: RetryBudget | None = None
+    tls: UpstreamTLS | None = None
+    proxy_protocol: ProxyProtocol | None = None

@@ -25,6 +25,7 @@ __all__ = [
     "RESPONSE_FAILURES",
     "STATUS_CLASSES",
     "UPSTREAM_LIMITS",
+    "TLS_FAILURES",
     "Histogram",
     "ListenerMetrics",
     "PolicyMetrics",
@@ -42,6 +43,11 @@ REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 #: Why an upstream could not be connected to.
 CONNECT_FAILURES = ("refused", "timeout", "unreachable", "resolve", "other")
+#: Why TLS with an upstream failed, where it speaks TLS.
+TLS_FAILURES = (
+    "certificate_expired", "certificate_not_yet_valid", "unknown_ca", "name_mismatch", "certificate_purpose",
+    "certificate_weak", "certificate_invalid", "protocol_version", "alert", "not_tls", "tls_closed", "tls_error",
+)
 #: Why a connected upstream gave no whole response.
 RESPONSE_FAILURES = ("closed", "bad_response", "timeout", "reset")
 #: What kept a request, or a retry, from an upstream.
@@ -275,7 +281,7 @@ class UpstreamMetrics:
     :ivar connections: open now, kept ones included.
     :ivar idle: kept for a later request now.
     :ivar retries: requests that were sent again after a kept connection turned out to be closed.
-    :ivar connect_failures: by :data:`CONNECT_FAILURES`, all present.
+    :ivar connect_failures: by :data:`CONNECT_FAILURES`, all present; with TLS by :data:`TLS_FAILURES` too.
     :ivar response_failures: by :data:`RESPONSE_FAILURES`, all present.
     :ivar limited: requests and retries that a limit refused, by :data:`UPSTREAM_LIMITS`, all present.
     :ivar connecting: connections that are being opened now.
@@ -283,11 +289,12 @@ class UpstreamMetrics:
     :ivar resolutions: look-ups of names by their result, ``success`` and ``failure``.
     :ivar checks: health checks by their result, the same.
     :ivar state: what is known of the endpoints.
+    :ivar tls: TLS handshakes that succeeded, by the version and whether a session was resumed.
     """
 
     __slots__ = (
         "checks", "connect_failures", "connecting", "connections", "connects", "idle", "limited", "resolutions",
-        "response_failures", "retries", "reused", "state", "waiting",
+        "response_failures", "retries", "reused", "state", "tls", "waiting",
     )
 
     def __init__(self) -> None:
@@ -304,3 +311,4 @@ class UpstreamMetrics:
         self.resolutions = {"success": 0, "failure": 0}
         self.checks = {"success": 0, "failure": 0}
         self.state = UpstreamState()
+        self.tls: dict[tuple[str, bool], int] = {}

@@ -55,7 +55,8 @@ _log = Logger(namespace="edgegw.metrics")
 RequestKey = tuple[str, str, str]
 #: Listener, the policy's place and name.
 PolicyKey = tuple[str, str]
-#: ``server`` or ``trust_anchor``, the certificate's name, the listener's.
+#: ``server`` or ``trust_anchor``, the certificate's name, the listener's; ``client`` or ``trust_anchor``, the
+#: certificate's, the upstream's.
 ExpiryKey = tuple[str, str, str]
 
 
@@ -91,6 +92,8 @@ class Metrics:
         self.policies: dict[PolicyKey, PolicyMetrics] = {}
         self.plugin_families: list[Callable[[], Iterable[Metric]]] = []
         self.expiry: dict[ExpiryKey, float] = {}
+        self.upstream_expiry: dict[ExpiryKey, float] = {}
+        self.upstream_verification: dict[str, str] = {}
         self.objects = {"listener": 0, "route": 0, "upstream": 0}
         self.reloads = {"success": 0, "failure": 0}
         self.last_reload_successful = True
@@ -136,10 +139,9 @@ class Metrics:
             dates = [(("server", c.name, listener.name), c.not_after) for c in listener.tls.certificates]
             if validation is not None:
                 dates += [(("trust_anchor", a.name, listener.name), a.not_after) for a in validation.trust_anchors]
-            for key, not_after in dates:
-                seconds = _epoch(not_after)
-                expiry[key] = min(seconds, expiry.get(key, seconds))
+            _note_earliest(expiry, dates)
         self.expiry = expiry
+        self._use_upstreams(gateway)
         self.objects = {
             "listener": len(gateway.listeners),
             "route": len(gateway.routes),
@@ -147,12 +149,26 @@ class Metrics:
         }
         self.config_loaded_at = time.time()
 
+    def _use_upstreams(self, gateway: Gateway) -> None:
+        expiry: dict[ExpiryKey, float] = {}
+        verification = {}
+        for upstream in gateway.upstreams:
+            tls = upstream.tls
+            if tls is None:
+                continue
+            verification[upstream.name] = tls.verify.value
+            dates = [(("trust_anchor", a.name, upstream.name), a.not_after) for a in tls.trust_anchors]
+            if tls.client_certificate is not None:
+                shown = tls.client_certificate
+                dates.append((("client", shown.name, upstream.name), shown.not_after))
+            _note_earliest(expiry, dates)
+        self.upstream_expiry = expiry
+        self.upstream_verification = verification
+
     def use_certificates(self, listener: str, certificates: Iterable[ServerCertificate]) -> None:
         """Take over when the certificates expire that a listener shows by now."""
         expiry = {key: end for key, end in self.expiry.items() if key[0] != "server" or key[2] != listener}
-        for certificate in certificates:
-            key, seconds = ("server", certificate.name, listener), _epoch(certificate.not_after)
-            expiry[key] = min(seconds, expiry.get(key, seconds))
+        _note_earliest(expiry, [(("server", one.name, listener), one.not_after) for one in certificates])
         self.expiry = expiry
 
     def reload_succeeded(self) -> None:
@@ -168,6 +184,12 @@ class Metrics:
 
 def _none_dropped() -> int:
     return 0
+
+
+def _note_earliest(expiry: dict[ExpiryKey, float], dates: Iterable[tuple[ExpiryKey, datetime]]) -> None:
+    for key, not_after in dates:
+        seconds = _epoch(not_after)
+        expiry[key] = min(seconds, expiry.get(key, seconds))
 
 
 def _epoch(moment: datetime) -> float:
@@ -284,11 +306,20 @@ class _Families(Collector):
                        ("upstream", "reason"),
                        (((name, reason), n) for name, m in upstreams for reason, n in m.response_failures.items()))
         yield from endpoint_families(upstreams)
+        yield _counter("edgegw_upstream_tls_handshakes_total", "TLS handshakes with upstreams that succeeded.",
+                       ("upstream", "version", "resumed"),
+                       (((name, version, "true" if resumed else "false"), n)
+                        for name, m in upstreams for (version, resumed), n in m.tls.items()))
 
     def _of_configuration(self) -> Iterator[Metric]:
         metrics = self._metrics
         yield _gauge("edgegw_certificate_expiry_timestamp_seconds", "When a certificate expires.",
                      ("kind", "name", "listener"), sorted(metrics.expiry.items()))
+        yield _gauge("edgegw_upstream_certificate_expiry_timestamp_seconds",
+                     "When a certificate for TLS with an upstream expires.",
+                     ("kind", "name", "upstream"), sorted(metrics.upstream_expiry.items()))
+        yield _gauge("edgegw_upstream_tls_verification", "How an upstream's certificate is verified, with the value 1.",
+                     ("upstream", "verify"), ((key, 1) for key in sorted(metrics.upstream_verification.items())))
         yield _gauge("edgegw_config_objects", "What the configuration consists of.", ("kind",),
                      (((kind,), n) for kind, n in metrics.objects.items()))
         yield _gauge("edgegw_config_load_timestamp_seconds", "When the configuration in use was taken over.", (),

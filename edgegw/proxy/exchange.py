@@ -26,7 +26,7 @@ _log = Logger("edgegw.proxy")
 
 #: Methods that may be sent again (RFC 9110 §9.2.2).
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-_STATUS = {"closed": 502, "reset": 502, "bad_response": 502, "timeout": 504}
+_STATUS = {"closed": 502, "reset": 502, "bad_response": 502, "timeout": 504, "alert": 503}
 
 
 class Downstream(Protocol):
@@ -155,7 +155,9 @@ class Exchange:
             self._paused = True
             self._client.pause_body()
         connecting = pool.connect(
-            lambda connection: self._send(pool, connection), lambda word, text: self._connect_failed(pool, word, text)
+            lambda connection: self._send(pool, connection),
+            lambda word, text: self._connect_failed(pool, word, text),
+            self._client,
         )
         if self._connection is None:
             self._connecting = connecting
@@ -225,6 +227,10 @@ class Exchange:
         """See ``Receiver``."""
         self._connection = None
         upstream = self._backend.upstream
+        if failure == "alert" and self._ended and not self._body_sent:
+            assert isinstance(self._pool, EndpointPool)
+            self._connect_failed(self._pool, failure, detail)
+            return
         # Nothing can have been done by an upstream that closed a connection it had kept idle; but only
         # the request's method says that it would do no harm if something had.
         if unanswered and self._ended and not self._body_sent and self._method in _IDEMPOTENT:

@@ -97,7 +97,10 @@ class Generation:
         self._turns = HandshakeTurns(reactor)
         self._waiting: list[Deferred[None]] = []
         self._replaced: tuple[Generation, ...] = ()
-        sites = self._sites = self._build_sites()
+        try:
+            sites = self._sites = self._build_sites()
+        except ContextError as error:
+            raise GenerationError(str(error)) from error
         routers: dict[PortKey, SNIRouterUse] = {key: use for use in gateway.sni_routers for key in use.bindings}
         try:
             injectors = {one.name: build_injectors(one.header_injection) for one in gateway.listeners}

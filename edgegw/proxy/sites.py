@@ -18,6 +18,7 @@ from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.policing import chain_of
 from edgegw.proxy.site import Backend, Site, Target
+from edgegw.tls.context import ContextError
 from edgegw.tls.verification import Clock
 from edgegw.upstream.upstream import UpstreamPool
 
@@ -89,7 +90,10 @@ class SiteBuilder:
         metrics = self._metrics.upstream(upstream.name)
         if upstream.backend is not None:
             return PluginUpstream(self._reactor, upstream, metrics, self._deadlines, self._count_error)
-        return UpstreamPool(self._reactor, upstream, metrics, self._deadlines)
+        try:
+            return UpstreamPool(self._reactor, upstream, metrics, self._deadlines)
+        except ContextError as error:
+            raise ContextError(f"upstream {upstream.name}: {error}") from error
 
     def _entries(self, listener: Listener) -> Iterator[tuple[tuple[str, ...], RouteMatch, Target]]:
         for place, route in enumerate(self._gateway.routes):

@@ -72,8 +72,10 @@ class Tunnel(protocol.Protocol):
 
     @property
     def info(self) -> ConnectionInfo:
-        """What balancing may know of the client: its address."""
-        return ConnectionInfo("", Identity(), getattr(self.transport.getPeer(), "host", UNIX_PEER))
+        """What may be known of the client: its address and the name that it asked for."""
+        transport = self.transport
+        peer = getattr(transport.getPeer(), "host", UNIX_PEER)
+        return ConnectionInfo("", Identity(), peer, server_name=transport.server_name)
 
     def connectionMade(self) -> None:
         """Called by the client's transport."""
@@ -257,7 +259,7 @@ class _Dialling(protocol.ClientFactory):
     def __init__(self, tunnel: Tunnel, endpoint: EndpointPool) -> None:
         self._tunnel: Tunnel | None = tunnel
         self._endpoint = endpoint
-        self._connector = endpoint.dial(self)
+        self._connector = endpoint.dial(self, tunnel)
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
         tunnel, self._tunnel = self._tunnel, None

@@ -18,7 +18,12 @@ from edgegw.model import Endpoint, EndpointKind, Upstream
 from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.tcp import connect_tcp, connect_unix
 from edgegw.upstream.connection import UpstreamConnection
+from edgegw.upstream.failure import TLSFailure
+from edgegw.upstream.proxy_header import ProxiedClient, proxy_header
 from edgegw.upstream.race import Race
+from edgegw.upstream.tls import EndpointTLS
+from edgegw.upstream.tls_context import ClientContext
+from edgegw.upstream.transport import connect_upstream
 from edgegw.upstream.waiting import WaitingLine
 from edgegw.upstream.watched import Watch, WatchedConnection
 
@@ -57,10 +62,12 @@ class EndpointPool:
         origin: Endpoint | None = None,
         name: str = "",
         usable_since: float = -inf,
+        context: ClientContext | None = None,
     ) -> None:
         """
         :param origin: where ``endpoint`` was found by a name; ``name`` is a host name of the address then.
         :param usable_since: when it was found, by :func:`time.monotonic`, where nothing is known of it yet.
+        :param context: of its TLS; ``None`` speaks without.
         """
         self.endpoint = endpoint
         self.origin = endpoint if origin is None else origin
@@ -83,12 +90,15 @@ class EndpointPool:
         self.state = metrics.state.take(str(endpoint), str(self.origin), usable_since)
         self._keep_alive = upstream.keep_alive_timeout
         self._max_idle = upstream.max_idle
+        self._proxy_protocol = upstream.proxy_protocol
+        tls = upstream.tls
+        self._tls = None if tls is None or context is None else EndpointTLS(tls, context, self.name, metrics)
         self._reactor = reactor
         self._idle: deque[UpstreamConnection] = deque()
         self._most_requests = upstream.limits.max_requests_per_connection or inf
         self._closed = False
         #: Whether more has to be looked at when a connection comes back than how many there are.
-        self._careful = self._most_requests != inf
+        self._careful = self._most_requests != inf or self._proxy_protocol is not None
 
     def use(self, watch: Watch | None, line: WaitingLine | None) -> None:
         """Take over what the upstream wants to know of its connections, before the first is opened."""
@@ -126,7 +136,9 @@ class EndpointPool:
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
         if self._careful:
-            if self._closed or connection.used >= self._most_requests or monotonic() >= connection.expires:
+            # A connection that begins with a client's PROXY header is that client's.
+            spent = connection.used >= self._most_requests or monotonic() >= connection.expires
+            if self._closed or spent or self._proxy_protocol is not None:
                 connection.close()
                 return
             if self.line is not None and self.line.take_over(self, connection):
@@ -155,52 +167,67 @@ class EndpointPool:
     # --- opening ----------------------------------------------------------------------------
 
     def connect(
-        self, connected: Callable[[UpstreamConnection], None], failed: Callable[[str, str], None]
+        self,
+        connected: Callable[[UpstreamConnection], None],
+        failed: Callable[[str, str], None],
+        client: ProxiedClient | None = None,
     ) -> Opening:
         """Open a connection, or wait for one where there may be no more.
 
-        :param failed: called with a word of :data:`edgegw.observe.counters.CONNECT_FAILURES` and the system's text.
+        :param failed: called with a word of :data:`edgegw.observe.counters.CONNECT_FAILURES` or ``TLS_FAILURES`` and
+            the system's text.
+        :param client: whom it is for; ``None`` where the gateway wants it for itself.
         """
         if self.line is not None and not self.line.has_room():
-            return self.line.wait(self, connected, failed)
-        return self.open(connected, failed)
+            return self.line.wait(self, connected, failed, client)
+        return self.open(connected, failed, client)
 
     def open(
-        self, connected: Callable[[UpstreamConnection], None], failed: Callable[[str, str], None]
+        self,
+        connected: Callable[[UpstreamConnection], None],
+        failed: Callable[[str, str], None],
+        client: ProxiedClient | None,
     ) -> Opening:
         """Open a connection, to a rival where that is faster."""
         if self.rivals:
-            return Race(self._reactor, self, choice(self.rivals), connected, failed)
-        return self.open_one(connected, failed)
+            return Race(self._reactor, self, choice(self.rivals), connected, failed, client)
+        return self.open_one(connected, failed, client)
 
     def open_one(
-        self, connected: Callable[[UpstreamConnection], None], failed: Callable[[str, str], None]
+        self,
+        connected: Callable[[UpstreamConnection], None],
+        failed: Callable[[str, str], None],
+        client: ProxiedClient | None,
     ) -> Connecting:
         """Open a connection to this address and no other."""
-        return Connecting(self, connected, failed)
+        return Connecting(self, connected, failed, client)
 
     def build_connection(self, opened: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
         """Make what speaks on a connection that was opened."""
         return (UpstreamConnection if self.watch is None else WatchedConnection)(self, opened)
 
-    def dial(self, factory: Any) -> Any:
+    def dial(self, factory: Any, client: ProxiedClient | None) -> Any:
         """Open a connection for a factory, and give its connector.
 
         Exactly one of :meth:`opened`, :meth:`connect_failed` and :meth:`given_up` is called for it.
         """
         self.connecting += 1
         self.metrics.connecting += 1
-        return self.dial_uncounted(factory, self.connect_timeout)
+        return self.dial_uncounted(factory, self.connect_timeout, client)
 
-    def dial_uncounted(self, factory: Any, timeout: float) -> Any:
+    def dial_uncounted(self, factory: Any, timeout: float, client: ProxiedClient | None = None) -> Any:
         """Open a connection that is no request's.
 
-        :param timeout: seconds.
+        :param timeout: seconds, those of TLS and what comes before it included.
+        :param client: whom it is for; ``None`` where the gateway wants it for itself.
         """
-        endpoint = self.endpoint
+        endpoint, tls, version = self.endpoint, self._tls, self._proxy_protocol
         if endpoint.kind is EndpointKind.UNIX:
             return connect_unix(self._reactor, endpoint.host, factory, timeout)
-        return connect_tcp(self._reactor, endpoint.host, endpoint.port, factory, timeout)
+        if tls is None and version is None:
+            return connect_tcp(self._reactor, endpoint.host, endpoint.port, factory, timeout)
+        header = b"" if version is None else proxy_header(version, client)
+        return connect_upstream(self._reactor, endpoint.host, endpoint.port, factory, timeout, header, tls)
 
     def opened(self) -> None:
         """Count a connection in."""
@@ -262,11 +289,12 @@ class Connecting(protocol.ClientFactory):
         pool: EndpointPool,
         connected: Callable[[UpstreamConnection], None],
         failed: Callable[[str, str], None],
+        client: ProxiedClient | None,
     ) -> None:
         self._pool = pool
         self._connected: Callable[[UpstreamConnection], None] | None = connected
         self._failed: Callable[[str, str], None] | None = failed
-        pool.dial(self)
+        pool.dial(self, client)
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
         """Called by Twisted when the connection is open."""
@@ -294,7 +322,9 @@ class Connecting(protocol.ClientFactory):
 
 
 def failure_word(reason: Failure) -> str:
-    """Give the word of :data:`edgegw.observe.counters.CONNECT_FAILURES` for why a connection cannot be opened."""
+    """Give the word for why a connection cannot be opened; see :meth:`EndpointPool.connect`."""
+    if isinstance(reason.value, TLSFailure):
+        return reason.value.word
     if reason.check(error.ConnectionRefusedError):
         return "refused"
     if reason.check(error.TimeoutError, error.TCPTimedOutError):

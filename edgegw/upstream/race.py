@@ -18,6 +18,7 @@ class Race:
     :param pool: of the first address; its ``open_one`` opens a connection.
     :param rival: of the other one.
     :param failed: called once both have failed.
+    :param client: whom the connection is for, where it begins with that.
     """
 
     def __init__(
@@ -27,7 +28,9 @@ class Race:
         rival: Any,
         connected: Callable[[UpstreamConnection], None],
         failed: Callable[[str, str], None],
+        client: Any = None,
     ) -> None:
+        self._client = client
         self._rival = rival
         self._connected = connected
         self._failed = failed
@@ -38,7 +41,9 @@ class Race:
 
     def _start(self, pool: Any) -> None:
         self._running[pool] = None
-        opening = pool.open_one(lambda connection: self._won(pool, connection), lambda *why: self._lost(pool, *why))
+        opening = pool.open_one(
+            lambda connection: self._won(pool, connection), lambda *why: self._lost(pool, *why), self._client
+        )
         if pool in self._running:
             self._running[pool] = opening
 

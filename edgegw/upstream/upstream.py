@@ -23,6 +23,7 @@ from edgegw.upstream.outliers import OutlierDetector
 from edgegw.upstream.pool import EndpointPool
 from edgegw.upstream.resolving import Resolving, is_name
 from edgegw.upstream.retries import RetryAllowance
+from edgegw.upstream.tls_context import make_client_context
 from edgegw.upstream.waiting import WaitingLine
 from edgegw.upstream.watched import Watch
 
@@ -47,6 +48,7 @@ class UpstreamPool:
 
     :ivar model: the upstream's settings.
     :ivar endpoints: those that there are now.
+    :raises ContextError: OpenSSL does not take a setting of its TLS, or a certificate.
     """
 
     def __init__(self, reactor: Any, upstream: Upstream, metrics: UpstreamMetrics, deadlines: Deadlines) -> None:
@@ -54,6 +56,7 @@ class UpstreamPool:
         self.metrics = metrics
         self._reactor = reactor
         self._deadlines = deadlines
+        self._context = None if upstream.tls is None else make_client_context(upstream.tls)
         self._logged: dict[str, float] = {}
         self._allowance = None if upstream.retry_budget is None else RetryAllowance(upstream.retry_budget, metrics)
         limits = upstream.limits
@@ -94,7 +97,8 @@ class UpstreamPool:
         # Of a name that is looked up for the first time nothing is new.
         since = monotonic() if any(is_address(pool) for pool in self._found.get(origin, ())) else -inf
         pool = EndpointPool(
-            self._reactor, self.model, found.endpoint, self.metrics, self._deadlines, origin, found.name, since
+            self._reactor, self.model, found.endpoint, self.metrics, self._deadlines, origin, found.name, since,
+            self._context,
         )
         pool.use(self._watch, self._line)
         return pool

@@ -33,8 +33,10 @@ class Waiting:
         pool: Any,
         connected: Callable[[UpstreamConnection], None],
         failed: Callable[[str, str], None],
+        client: Any,
     ) -> None:
         self.pool: Any = pool
+        self._client = client
         self._line = line
         self._connected = connected
         self._failed = failed
@@ -56,7 +58,7 @@ class Waiting:
         """Open a connection for it: there is room now."""
         pool = self.pool
         self._end()
-        self._opening = pool.open(self._connected, self._failed)
+        self._opening = pool.open(self._connected, self._failed, self._client)
 
     def deadline_passed(self) -> None:
         """See ``Deadlines``: none came free in time."""
@@ -100,10 +102,17 @@ class WaitingLine:
         self._looking = False
 
     def wait(
-        self, pool: Any, connected: Callable[[UpstreamConnection], None], failed: Callable[[str, str], None]
+        self,
+        pool: Any,
+        connected: Callable[[UpstreamConnection], None],
+        failed: Callable[[str, str], None],
+        client: Any = None,
     ) -> Waiting:
-        """Let a request wait."""
-        waiting = Waiting(self, pool, connected, failed)
+        """Let a request wait.
+
+        :param client: whom the connection is for, where it begins with that.
+        """
+        waiting = Waiting(self, pool, connected, failed, client)
         self._metrics.waiting += 1
         self._deadlines.watch(waiting, monotonic() + self._timeout)
         self.enter(waiting)
