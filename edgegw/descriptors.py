@@ -31,7 +31,10 @@ def reader_may_leave() -> Iterator[None]:
     """
     try:
         yield
-        print(end="", flush=True)
+        # Python has none where it was started without.  Nothing is written here where nothing was printed: on a full
+        # disk that would fail.
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
