@@ -4,7 +4,8 @@ It finds what a gateway with the same configuration would find.  The exit status
 loaded or the configuration's ``plugin_path`` is at fault, 2 when the command line cannot be understood or names a
 plugin that does not exist.
 
-``python -m edgegw.plugins_command`` prints ``docs/policies.rst``; see :mod:`edgegw.config.reference_page`.
+``python -m edgegw.plugins_command`` prints ``docs/policies.rst``, with ``backend`` behind it ``docs/backends.rst``; see
+:mod:`edgegw.config.reference_page` and :mod:`edgegw.config.backends_page`.
 """
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from textwrap import wrap
 from typing import Final
 
 from edgegw.config import ConfigError
+from edgegw.config.backends_page import backends_page
 from edgegw.config.document import DOCUMENT
 from edgegw.config.faults import Report
 from edgegw.config.nodes import Mapping
@@ -209,4 +211,5 @@ def _shown(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(policies_page(Registry().all()).encode())
+    page = backends_page if sys.argv[1:] == ["backend"] else policies_page
+    sys.stdout.buffer.write(page(Registry().all()).encode())

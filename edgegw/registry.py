@@ -52,7 +52,7 @@ INTERFACES: Final[dict[str, Any]] = {
 }
 
 #: Packages of the gateway whose modules define kinds.
-BUILT_IN: Final = ("edgegw.policies", "edgegw.backends", "edgegw.sources")
+BUILT_IN: Final = ("edgegw.policies", "edgegw.backends", "edgegw.applications", "edgegw.sources")
 
 
 @frozen

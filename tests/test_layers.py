@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "policy_groups": CONTRACTS | {"policy_step"},
     "policy_chain": CONTRACTS | {"policy_groups", "policy_step"},
     "plugin_files": set(),
+    "applications": CONTRACTS | PLUGINS | {"plugin_files"},
     "registry": CONTRACTS | PLUGINS | {"config", "plugin_files"},
     # the Twisted edge, from the bottom up
     "deadlines": CONTRACTS,
@@ -60,6 +61,8 @@ ALLOWED: dict[str, set[str]] = {
     "tls": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step"},
     "upstream": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "tls"},
     "proxy": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step", "tls", "upstream"},
+    "endpoints": CONTRACTS | {"config", "environment", "http_client", "observe", "proxy", "registry", "tls"},
+    "endpoint_parser": {"endpoints"},
     # what puts it together
     "service": CONTRACTS
     | PURE

@@ -30,7 +30,7 @@ from edgegw.config.upstream_tls import UpstreamTLSTranslation
 from edgegw.config.upstreams import translate_upstream
 from edgegw.model import Admin, ConnectionLimits, Forwarding, Gateway, HTTPSettings, Listener, Logging
 
-__all__ = ["FindPlugins", "Loaded", "load", "schema", "schema_text"]
+__all__ = ["FindPlugins", "Loaded", "load", "load_document", "schema", "schema_text"]
 
 #: Finds plugins in some directories and wherever else they are.
 FindPlugins = Callable[[Sequence[str]], Plugins]
@@ -79,6 +79,28 @@ def load(
             # A document of comments alone is judged like an empty one.
             read_file(path, os.environ if environ is None else environ, report) or Mapping("", 1, 1, {}, {})
         )
+    if gateway is None or report.failed:
+        raise ConfigError(report.findings)
+    return Loaded(gateway, report.findings)
+
+
+def load_document(
+    root: Node,
+    path: str,
+    report: Report,
+    *,
+    check_tls: CheckTLS | None = None,
+    find_plugins: FindPlugins | None = None,
+    make_environment: MakeEnvironment | None = None,
+) -> Loaded:
+    """Make a configuration of a document that is there already, as :func:`load` does.
+
+    :param path: relative paths in it start from this path's directory; nothing is read there.
+    :param report: takes the findings.
+    :raises ConfigError: with every fault that was found, and the warnings.
+    """
+    now = datetime.now(UTC)
+    gateway = _Translation(path, report, check_tls, now, find_plugins, make_environment).gateway(root)
     if gateway is None or report.failed:
         raise ConfigError(report.findings)
     return Loaded(gateway, report.findings)

@@ -29,7 +29,7 @@ from edgegw.proxy.site import Site
 from edgegw.proxy.sites import SiteBuilder
 from edgegw.proxy.tunnel import Tunnel
 from edgegw.tls.context import ContextError
-from edgegw.tls.listener import TLSListener
+from edgegw.tls.listener import BuildProtocol, TLSListener
 from edgegw.tls.port import ListeningPort, PortKey, listen
 from edgegw.tls.profile import PlainListener, PortProfile
 from edgegw.tls.recheck import Recheck
@@ -154,14 +154,20 @@ class Generation:
         terminating = [listener for listener in listeners if isinstance(listener, TLSListener)]
         return PortRouter(use, terminating, tunnels, metrics, self._reactor, self._count_error)
 
-    def _build_listener(
-        self, listener: Listener, site: Site, injectors: tuple[IHeaderInjector, ...], by_name: Site | None
-    ) -> TLSListener | PlainListener:
+    def _protocol_builder(self, site: Site, by_name: Site | None) -> BuildProtocol:
+        """Give what makes the protocols of a listener's connections."""
+
         def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> HTTPConnection:
             if by_name is not None:
                 return RoutedConnection(site, by_name, info, refusal)
             return HTTPConnection(site, info, refusal)
 
+        return build_protocol
+
+    def _build_listener(
+        self, listener: Listener, site: Site, injectors: tuple[IHeaderInjector, ...], by_name: Site | None
+    ) -> TLSListener | PlainListener:
+        build_protocol = self._protocol_builder(site, by_name)
         if listener.tls is None:
             built: TLSListener | PlainListener = PlainListener(listener, site.metrics, build_protocol)
         else:
