@@ -48,7 +48,7 @@ def path_of(within: Within) -> str:
 # Nodes are never changed once they were read, but making frozen ones would take twice as long.
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Scalar:
     """A single value.
 
@@ -72,7 +72,7 @@ class Scalar:
         return path_of(self.within)
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Sequence:
     """A list."""
 
@@ -94,7 +94,7 @@ class KeyPlaces(Protocol):
         """Give line and column of a key by the path of its value."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Mapping:
     """Values by key.
 

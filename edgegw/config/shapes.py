@@ -90,7 +90,7 @@ def did_you_mean(word: str, words: SequenceABC[str]) -> str:
     return f"use one of {', '.join(words[:_MOST_LISTED])}{more}" if words else ""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Item(Generic[T]):
     """An element of a list and where it stands."""
 
@@ -204,7 +204,7 @@ class Field:
     missing: str = ""
 
 
-@define
+@define(weakref_slot=False)
 class Section:
     """A mapping that was read by a :class:`Record`; keys that were at fault count as not given."""
 

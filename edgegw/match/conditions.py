@@ -121,10 +121,6 @@ class Conditions:
         self._identity = [(one.fact, _test(one)) for one in match.identity]
         self.rank = (self._method is None, -len(self._headers), -len(self._query), -len(self._identity))
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return self.rank != (True, 0, 0, 0)
-
     def hold(self, request: RequestParts) -> bool:
         """Whether a request meets all of them."""
         if self._method is not None and request.method != self._method:
@@ -148,7 +144,9 @@ class Conditions:
 
 def conditions_of(match: RouteMatch) -> Conditions | None:
     """Give what a match demands beyond host name and path; ``None`` where that is nothing."""
-    return Conditions(match) or None
+    if match.method is None and not (match.headers or match.query_params or match.identity):
+        return None
+    return Conditions(match)
 
 
 def _first_of_each(named: Iterable[tuple[bytes, Test]]) -> list[tuple[bytes, Test]]:

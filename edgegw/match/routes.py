@@ -78,32 +78,44 @@ def _add(table: dict[Any, Any], key: Any, conditions: Conditions | None, target:
     there.add(conditions, target)
 
 
+#: Nothing is ever put into it.
+_EMPTY: Final[dict[Any, Any]] = {}
+
+
 class _Paths(Generic[T]):
     """The rules of one host name."""
 
     __slots__ = ("_expressions", "_longest", "_patterns", "exact", "prefixes")
 
     def __init__(self) -> None:
-        self.exact: dict[bytes, T | _Candidates[T]] = {}
+        # What is empty is mostly empty everywhere: one object for all is in the processor's cache, where thousands
+        # of them would not be.
+        self.exact: dict[bytes, T | _Candidates[T]] = _EMPTY
         #: Without their last slash: the empty one takes every path.
-        self.prefixes: dict[bytes, T | _Candidates[T]] = {}
+        self.prefixes: dict[bytes, T | _Candidates[T]] = _EMPTY
         self._longest = 0
-        self._patterns: dict[str, T | _Candidates[T]] = {}
+        self._patterns: dict[str, T | _Candidates[T]] = _EMPTY
         #: ``(fullmatch, pattern)``, the longest pattern first.
-        self._expressions: list[tuple[Any, str]] = []
+        self._expressions: tuple[tuple[Any, str], ...] = ()
 
     def add(self, match: PathMatch, conditions: Conditions | None, target: T) -> None:
         if match.type is PathMatchType.PATH_PREFIX:
             prefix = _comparable(match.value.encode("utf-8")).rstrip(b"/")
+            if self.prefixes is _EMPTY:
+                self.prefixes = {}
             _add(self.prefixes, prefix, conditions, target)
             if len(prefix) > self._longest:
                 self._longest = len(prefix)
         elif match.type is PathMatchType.EXACT:
+            if self.exact is _EMPTY:
+                self.exact = {}
             _add(self.exact, _comparable(match.value.encode("utf-8")), conditions, target)
         else:
+            if self._patterns is _EMPTY:
+                self._patterns = {}
             if match.value not in self._patterns:
                 entry = (compile_expression(match.value).fullmatch, match.value)
-                insort(self._expressions, entry, key=lambda each: -len(each[1]))
+                self._expressions = tuple(sorted((*self._expressions, entry), key=lambda each: -len(each[1])))
             _add(self._patterns, match.value, conditions, target)
 
     def find(self, path: bytes) -> T | _Candidates[T] | None:
