@@ -505,6 +505,26 @@ upstreams: [{name: u, endpoints: ["h:1"]}]
             ],
         )
 
+    def test_matching_injected_headers(self) -> None:
+        """A rule that would believe what clients say of themselves is warned of."""
+        injection = 'header_injection: [xfcc: {}, fields: {headers: {x-who: "{common_name}"}}]'
+        loaded = self.load(
+            LISTENERS.replace("port: 8443", f"port: 8443, {injection}")
+            + """\
+routes:
+  - name: r
+    rules:
+      - matches:
+          - headers: [{name: X-Who, value: admin}, {name: x-forwarded-client-cert, type: Present}, {name: x, value: y}]
+        backends: [{upstream: u}]
+upstreams: [{name: u, endpoints: ["h:1"]}]
+"""
+        )
+        self.assertEqual(
+            [(warning.path, warning.remedy) for warning in loaded.warnings],
+            [(f"routes[0].rules[0].matches[0].headers[{number}].name", "match by identity") for number in (0, 1)],
+        )
+
     def test_never_matching(self) -> None:
         """A name that no listener of the route takes, and weights that are all zero, are warned of."""
         loaded = self.load(

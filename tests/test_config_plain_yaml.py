@@ -47,7 +47,8 @@ def plainly(text: str) -> Any:
 _words = st.sampled_from([
     "a", "b c", "1", "-3", "0x1F", "1.5", "true", "Null", "~", "no", "12:30", "a:b", "a#b", "x # y", "é", "${A}",
     "$${", "http://h:1/x?y=z", "/v1/{id}", "a, b", "[x", "*.example.com", "- a", "", "'", '"', "a\\b", "x: y", "a :b",
-    "?", "|", "${B:-3}", "...", "---", "%a", "&a", "!t", "@", "`", "a\u00a0b", "null", ".5", ".inf", "\u2028", "x" * 300,
+    "?", "|", "${B:-3}", "...", "---", "%a", "&a", "!t", "@", "`", "a\u00a0b", "null", ".5", ".inf", "\u2028",
+    "x" * 300,
 ])  # fmt: skip
 _keys = st.sampled_from(["a", "bc", "d-e", "f.g", "_h", "true", "A1"])
 _documents = st.dictionaries(

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from edgegw.config.faults import Report
@@ -22,12 +23,17 @@ _ANY_PATH: Final = PathMatch()
 _UNSUPPORTED: Final = frozenset({"CONNECT", "TRACE"})
 
 
-def translate_matches(items: tuple[Item[Section], ...], report: Report) -> tuple[RouteMatch, ...]:
-    """Make the matches of a rule."""
-    return tuple([_match(item.value, report) for item in items])
+def translate_matches(
+    items: tuple[Item[Section], ...], injected: AbstractSet[str], report: Report
+) -> tuple[RouteMatch, ...]:
+    """Make the matches of a rule.
+
+    :param injected: lower-case names of the headers in which upstreams are told who calls.
+    """
+    return tuple([_match(item.value, injected, report) for item in items])
 
 
-def _match(section: Section, report: Report) -> RouteMatch:
+def _match(section: Section, injected: AbstractSet[str], report: Report) -> RouteMatch:
     values = section.values
     path: Section | None = values.get("path")
     path_match = _ANY_PATH if path is None else PathMatch(
@@ -38,6 +44,14 @@ def _match(section: Section, report: Report) -> RouteMatch:
     method = values.get("method")
     if method in _UNSUPPORTED:
         report.warn(section.at("method"), f"never matches: {method} is answered with 405", "remove the match")
+    for item in section.items("headers"):
+        name = item.value.get("name", "").lower()
+        if name in injected:
+            report.warn(
+                item.value.at("name"),
+                f"matches what the client has sent as {name}, which proves nothing, and not what upstreams are told",
+                "match by identity",
+            )
     return RouteMatch(
         path_match,
         method,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as MappingABC
+from sys import intern
 from typing import Any, Final
 
 from edgegw.config.core_schema import UNTYPED, core_type
@@ -184,7 +185,8 @@ class _Lines:
             if plain is not None:
                 column = found.start(4) - start + 1
                 if plain[0] in UNTYPED and "$" not in plain:
-                    node = Scalar((within, step), line, column, plain)
+                    # Programs write the same texts again and again.
+                    node = Scalar((within, step), line, column, intern(plain))
                 else:
                     node = scalar((within, step), line, column, plain, True)
             elif opening is not None:
@@ -251,7 +253,7 @@ class _Lines:
             if plain is not None:
                 column = found.start(1) - start + 1
                 if plain[0] in UNTYPED and "$" not in plain:
-                    node = Scalar((within, step), line, column, plain)
+                    node = Scalar((within, step), line, column, intern(plain))
                 else:
                     node = self._scalar((within, step), line, column, plain, True)
             elif opening is not None:

@@ -23,6 +23,7 @@ def translate_route(
     listeners: Mapping[str, Listener],
     hostnames: AbstractSet[str | None],
     upstreams: AbstractSet[str],
+    injected: AbstractSet[str],
     plugins: PluginTranslation,
     report: Report,
 ) -> Route:
@@ -31,6 +32,7 @@ def translate_route(
     :param listeners: by name.
     :param hostnames: of all listeners.
     :param upstreams: the names of all.
+    :param injected: the headers that any listener's injectors set.
     """
     attached = []
     for item in section.items("listeners"):
@@ -42,7 +44,7 @@ def translate_route(
         name=section.get("name", ""),
         hostnames=tuple(item.value for item in section.items("hostnames")),
         listeners=tuple(item.value for item in section.items("listeners")),
-        rules=tuple(_rule(item.value, upstreams, plugins, report) for item in section.items("rules")),
+        rules=tuple(_rule(item.value, upstreams, injected, plugins, report) for item in section.items("rules")),
     )
     if "listeners" in section:
         hostnames = {listener.hostname for listener in attached}
@@ -52,14 +54,18 @@ def translate_route(
 
 
 def _rule(
-    section: Section, upstreams: AbstractSet[str], plugins: PluginTranslation, report: Report
+    section: Section,
+    upstreams: AbstractSet[str],
+    injected: AbstractSet[str],
+    plugins: PluginTranslation,
+    report: Report,
 ) -> RouteRule:
     backends = tuple([_backend(item, upstreams, report) for item in section.items("backends")])
     if backends and not any(backend.weight for backend in backends):
         report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
     policies = plugins.policies(section.get("policies"))
     needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
-    matches = translate_matches(section.items("matches"), report) if "matches" in section else _EVERYTHING
+    matches = translate_matches(section.items("matches"), injected, report) if "matches" in section else _EVERYTHING
     rule = RouteRule(matches, backends, section.get("client", needed), policies)
     return RULE.settings(section, rule)
 
