@@ -124,16 +124,17 @@ class _Paths(Generic[T]):
             target = self.exact.get(path)
             if target is not None:
                 return target
-        for fullmatch, pattern in self._expressions:
-            if fullmatch(path) is not None:
-                return self._patterns[pattern]
-        prefixes = self.prefixes
-        if self._longest:
+        if self._expressions:
+            for fullmatch, pattern in self._expressions:
+                if fullmatch(path) is not None:
+                    return self._patterns[pattern]
+        prefixes, longest = self.prefixes, self._longest
+        if longest:
             # Whole elements only: cut the path at its slashes, from the right.
             # What is longer than every prefix is cut at once: a client chooses how many slashes there are.
             end = len(path)
-            while end > self._longest:
-                end = path.rfind(b"/", 0, min(end, self._longest + 1))
+            while end > longest:
+                end = path.rfind(b"/", 0, min(end, longest + 1))
             while end > 0:
                 target = prefixes.get(path[:end])
                 if target is not None:
@@ -191,32 +192,33 @@ class RouteTable(Generic[T]):
         :param host: ``None`` for a request that names none: only routes for every name take it.
         :param head: without it only rules that have no conditions beyond the path take the request.
         """
-        path = _comparable(path)
-        found = self._first(host, path)
+        if b"%" in path:
+            path = _comparable(path)
+        found: T | _Candidates[T] | None = None
+        if host is not None:
+            if self._exact:
+                paths = self._exact.get(host)
+                if paths is not None:
+                    found = paths.find(path)
+            if found is None and self._wildcard:
+                found = self._find_by_wildcard(host, path)
+        if found is None:
+            found = self._every.find(path)
         # Nearly always it is the target itself.
         if found.__class__ is not _Candidates:
             return found  # type: ignore[return-value]  # mypy does not follow the comparison of classes
         return self._find_conditional(host, path, None if head is None else RequestParts(head, info))
 
-    def _first(self, host: str | None, path: bytes) -> T | _Candidates[T] | None:
-        """Give what is most specific for a host name and a path, whatever else it demands."""
-        if host is not None:
-            if self._exact:
-                paths = self._exact.get(host)
-                if paths is not None:
-                    target = paths.find(path)
-                    if target is not None:
-                        return target
-            if self._wildcard:
-                dot = host.find(".")
-                while dot >= 0:
-                    paths = self._wildcard.get(host[dot:])
-                    if paths is not None:
-                        target = paths.find(path)
-                        if target is not None:
-                            return target
-                    dot = host.find(".", dot + 1)
-        return self._every.find(path)
+    def _find_by_wildcard(self, host: str, path: bytes) -> T | _Candidates[T] | None:
+        dot = host.find(".")
+        while dot >= 0:
+            paths = self._wildcard.get(host[dot:])
+            if paths is not None:
+                target = paths.find(path)
+                if target is not None:
+                    return target
+            dot = host.find(".", dot + 1)
+        return None
 
     def _find_conditional(self, host: str | None, path: bytes, request: RequestParts | None) -> T | None:
         for paths in self._for_host(host):
