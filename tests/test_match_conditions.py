@@ -162,6 +162,29 @@ class QueryTests(SynchronousTestCase):
         self.assertEqual(self.query(b"?" + text), expected)
 
 
+class HostileTests(SynchronousTestCase):
+    """Bytes that no text is made of."""
+
+    @given(st.binary(max_size=20), st.binary(max_size=20).map(lambda text: text.replace(b"\0", b"%00%FF")))
+    @settings(max_examples=200, deadline=None)
+    def test_any_bytes(self, value: bytes, query: bytes) -> None:
+        """Whatever a header or a query has in it, it is compared, and no more."""
+        matches = [
+            RouteMatch(headers=(HeaderMatch("x", ".*a.*", REGEX),)), RouteMatch(headers=(HeaderMatch("x", "é"),)),
+            RouteMatch(query_params=(QueryParamMatch("q", "[^a]*", REGEX),)),
+            RouteMatch(PathMatch(PathMatchType.REGULAR_EXPRESSION, "/.*é")),
+        ]
+        table = RouteTable([((), match, str(number)) for number, match in enumerate(matches)])
+        request = Head(target=b"/?q=" + query, fields=[(b"x", value, b"")])
+        self.assertIn(table.find("h", b"/" + query, request), {None, "0", "1", "2", "3"})
+
+    def test_not_utf_8(self) -> None:
+        """What is no UTF-8 matches no expression that needs characters there, and an exact value by its bytes."""
+        table = RouteTable([((), RouteMatch(headers=(HeaderMatch("x", "a.", REGEX),)), "yes")])
+        for value, expected in [(b"a\xff", None), ("aé".encode(), "yes"), (b"a\0", "yes"), (b"a", None)]:
+            self.assertEqual(table.find("h", b"/", Head(fields=[(b"x", value, b"")])), expected, value)
+
+
 class IdentityTests(SynchronousTestCase):
     """Conditions on who the client is."""
 

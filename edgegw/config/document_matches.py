@@ -42,15 +42,15 @@ _PATH_VALUE: Final = Text(
 )
 _EXPRESSION: Final = Text("a regular expression", r"[^\u0000-\u001f\u007f]+", max_length=1024)
 _PATH_OR_EXPRESSION: Final = Text("a path", r"[\s\S]*", max_length=1024)
-
-
 _REGULAR_EXPRESSION: Final = PathMatchType.REGULAR_EXPRESSION
 
 
 def _check_path(section: Section, report: Report) -> None:
-    if section.values.get("type") is not _REGULAR_EXPRESSION:
-        if "value" in section.values:
-            _PATH_VALUE.read(section.node.values["value"], report)
+    values, given = section.values, section.node.values
+    if values.get("type") is not _REGULAR_EXPRESSION:
+        # Whether a value is any good cannot be told while its type is at fault.
+        if "value" in values and ("type" in values or "type" not in given):
+            _PATH_VALUE.read(given["value"], report)
     elif "value" in section:
         if _EXPRESSION.read(section.at("value"), report) is not INVALID:
             _check_expression(section, "value", report)

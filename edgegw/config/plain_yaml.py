@@ -22,7 +22,7 @@ __all__ = ["NotPlain", "read_plain"]
 _MAX_DEPTH: Final = 32
 
 #: Every repetition is possessive: no text makes an expression look twice.
-_KEY: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,99}+"
+_KEY: Final = r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}+"
 #: A value without quotes in which no sign can mean anything else, in a block and in a flow collection.
 _PLAIN: Final = r"[A-Za-z0-9_./$](?:[^\s:#]|:(?=[^\s])|#| ++(?=[^\s:#]))*+"
 _PLAIN_IN_FLOW: Final = r"[A-Za-z0-9_./](?:[^\s:#,\[\]{}]|:(?=[^\s,\[\]{}])|#| ++(?=[^\s:#,\[\]{}]))*+"
