@@ -17,7 +17,7 @@ from edgegw.config.injection import HEADER_INJECTION
 from edgegw.config.policies import POLICIES
 from edgegw.config.routing import SNI_ROUTER
 from edgegw.config.scalars import Choice, Duration, Integer, Parsed, Words
-from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
+from edgegw.config.shapes import REQUIRED, Field, LaterListOf, ListOf, OrWord, Record, Section
 from edgegw.model import (
     Admin,
     Gateway,
@@ -183,7 +183,7 @@ DOCUMENT: Final = Record(
             "Code that decides by the ClientHello which listener of a port terminates a connection, which upstream it "
             "is passed through to, or that it is refused.",
         ),
-        Field("routes", ListOf(ROUTE), "Where requests go."),
+        Field("routes", LaterListOf(ROUTE), "Where requests go."),
         Field("upstreams", ListOf(UPSTREAM), "Where requests can go."),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from contextlib import contextmanager
@@ -172,15 +173,15 @@ class _Translation:
             for item in document.items("upstreams")
         ]
         listeners = self._listeners(document)
-        for key in ("listeners", "routes", "upstreams"):
-            self._check_names(document.items(key))
+        for key in ("listeners", "upstreams"):
+            deque(self._checked_names(document.items(key)), 0)
         by_name = {listener.name: listener for _, listener in listeners}
         names = {upstream.name for upstream in upstreams}
         hostnames = {listener.hostname for _, listener in listeners}
         injected = {name for _, listener in listeners for name in injected_headers(listener.header_injection)}
         routes = [
             translate_route(item.value, by_name, hostnames, names, injected, self._plugins, self._report)
-            for item in document.items("routes")
+            for item in self._checked_names(document.get("routes", ()))
         ]
         admin = self._admin(document)
         check_bindings(listeners, admin, self._report)
@@ -253,12 +254,16 @@ class _Translation:
             return None
         return ADMIN.settings(document.get("admin"), Admin())
 
-    def _check_names(self, items: tuple[Item[Any], ...]) -> None:
-        first: dict[str, Section] = {}
+    def _checked_names(self, items: Iterable[Item[Section]]) -> Iterator[Item[Section]]:
+        """Give elements as they are come to, and report those whose name another one before has."""
+        first: dict[str, int] = {}
         for item in items:
-            section: Section = item.value
+            section = item.value
             name = section.get("name")
-            if name is not None and first.setdefault(name, section) is not section:
-                line = first[name].at("name").line
-                problem = f"the name {name} is given to another in line {line}"
-                self._report.fault(section.at("name"), problem, "rename one")
+            if name is not None:
+                place = section.at("name")
+                if name in first:
+                    problem = f"the name {name} is given to another in line {first[name]}"
+                    self._report.fault(place, problem, "rename one")
+                first.setdefault(name, place.line)
+            yield item

@@ -24,6 +24,8 @@ __all__ = [
     "Field",
     "Invalid",
     "Item",
+    "LaterItems",
+    "LaterListOf",
     "ListOf",
     "OrWord",
     "Record",
@@ -148,6 +150,35 @@ class ListOf(Shape):
 
     def show(self, value: SequenceABC[Any]) -> Any:
         return [self.element.show(element) for element in value]
+
+
+@define(eq=False)
+class LaterItems:
+    """The elements of a list, each read when it is come to, and not kept; to be gone through once."""
+
+    node: Sequence
+    element: Shape
+    report: Report
+
+    def __iter__(self) -> Iterator[Item[Any]]:
+        for node in self.node.items:
+            value = self.element.read(node, self.report)
+            if value is not INVALID:
+                yield Item(node, value)
+
+
+@frozen
+class LaterListOf(Shape):
+    """A list so long that its elements are better read one by one; read as :class:`LaterItems`."""
+
+    element: Shape
+    wanted: str = "a list"
+
+    def read(self, node: Node, report: Report) -> LaterItems | Invalid:
+        return LaterItems(node, self.element, report) if isinstance(node, Sequence) else self.mismatch(node, report)
+
+    def schema(self, definitions: dict[str, Schema]) -> Schema:
+        return ListOf(self.element).schema(definitions)
 
 
 @frozen
