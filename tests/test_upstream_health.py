@@ -127,6 +127,16 @@ class CheckTests(BalancingCase):
         await until(lambda: not any(one.reason is None for one in first.talks if not one.received.count(b"GET / ")))
         self.assertLessEqual(sum(self.metrics.checks.values()), checks + 2)
 
+    async def test_no_checks_any_more(self) -> None:
+        """A configuration without health checks does not leave out whom nobody would ever find well again."""
+        servers = self.servers(2)
+        servers[0].script = answer(b"0", b"503 No")
+        await self.serve(servers, health_check=QUICK)
+        await until(lambda: self.states() == ["failing", "ready"])
+        model = self.running.generation.gateway
+        self.running.reload(evolve(model, upstreams=(evolve(model.upstreams[0], health_check=None),)))
+        self.assertEqual(await self.bodies(4), {b"0": 2, b"1": 2})
+
     async def test_endpoints_that_are_gone_are_forgotten(self) -> None:
         """What no configuration has is not remembered."""
         servers = self.servers(2)

@@ -150,6 +150,44 @@ class LimitTests(TestCase):
         self.assertEqual([len(one.requests) for one in self.upstreams], [6, 6])
         self.assertLessEqual(self.metrics.connections, 1)
 
+    async def test_unused_connections_give_way(self) -> None:
+        """Connections to one endpoint that nobody uses do not keep a request waiting that is for the other."""
+        await self.start(2, max_connections=2)
+        first = [await connect(self, self.running.address()) for _ in range(2)]
+        for upstream in self.upstreams:
+            upstream.script = answer(b"ok")
+        self.upstreams[1].script = answer(b"ok", headers=b"connection: close\r\n")
+        for _ in range(6):
+            for client in first:
+                client.send(GET)
+            for client in first:
+                self.assertEqual((await client.response()).status, 200)
+        self.assertEqual([len(one.requests) for one in self.upstreams], [6, 6])
+
+    async def test_both_to_one(self) -> None:
+        """Two unused connections to one endpoint: one of them is closed for the other endpoint's request."""
+        await self.start(2, max_connections=2)
+        await self.clients(1)
+        await until(lambda: self.held)
+        self.respond(1)
+        pool = self.running.generation._sites.upstreams["app"]
+        pools = list(pool.endpoints)
+        pool.endpoints[1].state.failing = True
+        self.metrics.state.version += 1
+        clients = await self.clients(2)
+        await until(lambda: len(self.held) == 2)
+        self.respond(2)
+        for client in clients:
+            self.assertEqual((await client.response()).status, 200)
+        self.assertEqual([one.idle for one in pools], [2, 0])
+        pools[0].state.failing, pools[1].state.failing = True, False
+        self.metrics.state.version += 1
+        (client,) = await self.clients(1)
+        await until(lambda: self.held)
+        self.respond(1)
+        self.assertEqual((await client.response()).status, 200)
+        self.assertEqual([one.connections for one in pools], [1, 1])
+
     async def test_load(self) -> None:
         """Under more load than connections everything is answered, with never more connections than allowed."""
         await self.start(2, max_connections=3)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import socket
+from time import monotonic
 from typing import Any
 
 from attrs import evolve
@@ -220,6 +221,28 @@ class AddressTests(NamesCase):
             for client in clients:
                 self.assertEqual((await self.ask(client)).body, b"127.0.0.1")
             self.assertLess(reactor.seconds() - began, 10)
+            states = {one.address: one.word(monotonic()) for one in self.metrics.state.endpoints.values()}
+            self.assertEqual(states, {f"127.0.0.1:{port}": "ready", f"[::1]:{port}": "ejected"})
+            # That it is slow is remembered.
+            await self.bodies(10)
+            self.assertLessEqual(self.metrics.connecting, 4)
+
+    async def test_one_family_refuses(self) -> None:
+        """Who serves one family alone is not asked by the other again and again."""
+        port = self.servers_at("127.0.0.1")
+        self.zone.use("app.test", "127.0.0.1", "::1")
+        await self.serve_names(Endpoint("app.test", port))
+        await self.found("127.0.0.1", "::1")
+        self.assertEqual(await self.bodies(20), {b"127.0.0.1": 20})
+        self.assertEqual((self.metrics.connect_failures["refused"], self.metrics.connects), (1, 1))
+
+    async def test_nobody_of_either_family(self) -> None:
+        """503 where both refuse."""
+        self.zone.use("app.test", "127.0.0.1", "::1")
+        await self.serve_names(Endpoint("app.test", nobody().port))
+        await self.found("127.0.0.1", "::1")
+        client = await self.connect()
+        self.assertEqual((await self.ask(client)).status, 503)
 
     async def test_stop_in_the_middle(self) -> None:
         """A configuration that ends while a name is looked up leaves nothing behind."""

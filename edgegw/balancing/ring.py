@@ -17,10 +17,10 @@ from edgegw.balancing.policies import AtRandom
 
 __all__ = ["HashRing", "hash_of"]
 
-#: Points of a member of average weight: shares are within some 5 % of the weights.
-POINTS: Final = 512
+#: Points of a member of average weight: shares are mostly within 10 % of the weights.
+POINTS: Final = 160
 #: Points of all members together; a ring of more takes too long to make.
-MOST_POINTS: Final = 65_536
+MOST_POINTS: Final = 16_384
 _PER_DIGEST: Final = 8
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from edgegw.config.scalars import format_duration
 from edgegw.model import (
     XFCC,
+    BalancingPolicy,
     ClientCertificateField,
     ClientRequirement,
     ClientValidation,
@@ -59,8 +60,7 @@ def _lines(gateway: Gateway, now: datetime) -> Iterator[str]:
         yield from _route(route)
     yield f"upstreams: {len(gateway.upstreams)}"
     for upstream in gateway.upstreams:
-        answers = ", ".join(map(str, upstream.endpoints))
-        yield f"  {upstream.name}: {answers if upstream.backend is None else f'backend {upstream.backend.kind.name}'}"
+        yield f"  {upstream.name}: {_upstream(upstream)}"
         yield from _connections(upstream, now)
     if gateway.admin is None:
         yield "admin: disabled"
@@ -68,6 +68,29 @@ def _lines(gateway: Gateway, now: datetime) -> Iterator[str]:
         yield f"admin: http://{_authority(gateway.admin.address, gateway.admin.port)}"
     yield f"logging: {gateway.logging.format}, {gateway.logging.level}"
     yield f"drain timeout: {format_duration(gateway.drain_timeout)}"
+
+
+def _upstream(upstream: Upstream) -> str:
+    """Say where requests go, and what about that is not as it is without saying."""
+    if upstream.backend is not None:
+        return f"backend {upstream.backend.kind.name}"
+    several = len({(one.weight, one.priority) for one in upstream.endpoints}) > 1
+    told = [", ".join(
+        f"{one} (weight {one.weight}, priority {one.priority})" if several else str(one) for one in upstream.endpoints
+    )]
+    policy = upstream.balancing.policy
+    if policy is not BalancingPolicy.ROUND_ROBIN:
+        keys = [f"{key.source.value} {key.name}".rstrip() for key in upstream.balancing.hash_on]
+        told.append(policy.value + (f" of {' or '.join(keys)}" if keys else ""))
+    if upstream.session_persistence is not None:
+        told.append(f"sessions by {upstream.session_persistence.type.value.lower()}")
+    check = upstream.health_check
+    if check is not None:
+        asked = "TCP" if check.path is None else f"{check.method} {check.path}"
+        told.append(f"health check {asked} every {format_duration(check.interval)}")
+    if upstream.outlier_detection is not None:
+        told.append("outlier detection")
+    return "; ".join(told)
 
 
 def _authority(address: str, port: int) -> str:

@@ -17,7 +17,6 @@ from edgegw.proxy.plugin_backend import PluginCall, PluginUpstream
 from edgegw.proxy.site import Backend
 from edgegw.upstream.connection import UpstreamConnection
 from edgegw.upstream.pool import EndpointPool, Opening
-from edgegw.upstream.upstream import UpstreamPool
 from edgegw.wire.http1 import Field, ResponseHead
 
 __all__ = ["Downstream", "Exchange"]
@@ -170,7 +169,7 @@ class Exchange:
             upstream=upstream.model.name, endpoint=str(pool.endpoint), word=word, text=text,
         )
         self._tried = (*self._tried, pool)
-        following = upstream.another_endpoint(self, self._tried) if isinstance(upstream, UpstreamPool) else None
+        following = upstream.another_endpoint(self, self._tried)
         if following is not None:
             connection = following.take()
             if connection is None:

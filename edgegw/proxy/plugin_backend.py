@@ -83,6 +83,13 @@ class PluginUpstream:
         """Give itself: there is nothing to choose from."""
         return self
 
+    def another_endpoint(self, request: object, tried: object) -> None:
+        """There is no other."""
+
+    def may_retry(self) -> bool:
+        """Whether a request may be sent again: there is no budget."""
+        return True
+
     def take(self) -> PluginCall:
         """Give what carries one request."""
         return PluginCall(self)

@@ -23,6 +23,8 @@ __all__ = ["HealthChecks"]
 _log = Logger("edgegw.upstream")
 #: By how much the time between two checks varies, so that gateways and endpoints do not keep step.
 _JITTER: Final = 0.1
+#: Endpoints of an upstream whose first checks begin in one turn.
+_AT_ONCE: Final = 16
 
 
 class Checked(Protocol):
@@ -36,7 +38,7 @@ class Checked(Protocol):
 class HealthChecks:
     """Checks every endpoint that an upstream has, from :meth:`start` to :meth:`stop`.
 
-    One timer serves all of them: it looks which are due.  An endpoint that is new is checked at once.
+    One timer serves all of them: it looks which are due.  An endpoint that is new is checked within a second.
     """
 
     def __init__(self, reactor: Any, upstream: Checked, check: ActiveHealthCheck) -> None:
@@ -67,12 +69,16 @@ class HealthChecks:
         self._timer = self._reactor.callLater(self._tick, self._look)
         now = monotonic()
         endpoints = self._upstream.endpoints
-        self._due = {endpoint: self._due.get(endpoint, now) for endpoint in endpoints}
+        self._due = {endpoint: self._due.get(endpoint) or now + self._first_wait() for endpoint in endpoints}
         for endpoint, due in self._due.items():
             if due <= now and endpoint not in self._running:
                 self._due[endpoint] = now + self._check.interval * uniform(1 - _JITTER, 1 + _JITTER)
                 probe = self._running[endpoint] = _Probe(self, endpoint, self._check)
                 probe.start()
+
+    def _first_wait(self) -> float:
+        # Not all of a large upstream's in one turn.
+        return 0.0 if len(self._upstream.endpoints) < _AT_ONCE else uniform(0.0, min(self._check.interval, 1.0))
 
     def ended(self, endpoint: EndpointPool, problem: str) -> None:
         """A check is over.

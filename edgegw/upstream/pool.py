@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from random import choice
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 from typing import Protocol as TypingProtocol
 
 from attrs import evolve
@@ -28,6 +28,11 @@ from edgegw.upstream.waiting import WaitingLine
 from edgegw.upstream.watched import Watch, WatchedConnection
 
 __all__ = ["Connecting", "EndpointPool", "Opening", "failure_word"]
+
+
+#: Seconds that an address is left out which was slower than one of the other family of the same name (RFC 8305 §3
+#: has clients remember what worked, too).
+OUTRUN_SECONDS: Final = 60.0
 
 
 class Opening(TypingProtocol):
@@ -135,6 +140,7 @@ class EndpointPool:
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
+        until = monotonic() + self._keep_alive
         if self._careful:
             # A connection that begins with a client's PROXY header is that client's.
             spent = connection.used >= self._most_requests or monotonic() >= connection.expires
@@ -143,13 +149,19 @@ class EndpointPool:
                 return
             if self.line is not None and self.line.take_over(self, connection):
                 return
+            until = min(until, connection.expires)
         if len(self._idle) >= self._max_idle:
             connection.close()
             return
         self._idle.append(connection)
         self.metrics.idle += 1
-        until = monotonic() + self._keep_alive
-        self.deadlines.watch(connection, until if until < connection.expires else connection.expires)
+        self.deadlines.watch(connection, until)
+
+    def drop_idle(self) -> None:
+        """Close the connection that has been unused for longest."""
+        connection = self._idle.popleft()
+        self.metrics.idle -= 1
+        connection.close()
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Keep a connection no longer."""
@@ -190,8 +202,16 @@ class EndpointPool:
     ) -> Opening:
         """Open a connection, to a rival where that is faster."""
         if self.rivals:
-            return Race(self._reactor, self, choice(self.rivals), connected, failed, client)
+            return Race(self._reactor, self, choice(self.rivals), connected, failed, self._outrun, client)
         return self.open_one(connected, failed, client)
+
+    def _outrun(self) -> None:
+        """A rival was faster, or the only one to be reached: leave the address out for a while."""
+        state = self.state
+        now = monotonic()
+        if state.ejected_until <= now:
+            state.ejected_until = now + OUTRUN_SECONDS
+            self.metrics.state.version += 1
 
     def open_one(
         self,

@@ -18,6 +18,7 @@ class Race:
     :param pool: of the first address; its ``open_one`` opens a connection.
     :param rival: of the other one.
     :param failed: called once both have failed.
+    :param outrun: called where the other one has carried the day.
     :param client: whom the connection is for, where it begins with that.
     """
 
@@ -28,8 +29,11 @@ class Race:
         rival: Any,
         connected: Callable[[UpstreamConnection], None],
         failed: Callable[[str, str], None],
+        outrun: Callable[[], None],
         client: Any = None,
     ) -> None:
+        self._first = pool
+        self._outrun = outrun
         self._client = client
         self._rival = rival
         self._connected = connected
@@ -50,12 +54,20 @@ class Race:
     def _start_rival(self) -> None:
         rival, self._rival = self._rival, None
         self._stop_timer()
-        if rival is not None:
+        if rival is None:
+            return
+        kept = rival.take()
+        if kept is None:
             self._start(rival)
+        else:
+            self._running[rival] = None
+            self._won(rival, kept)
 
     def _won(self, pool: Any, connection: UpstreamConnection) -> None:
         del self._running[pool]
         self._end()
+        if pool is not self._first:
+            self._outrun()
         self._connected(connection)
 
     def _lost(self, pool: Any, word: str, text: str) -> None:

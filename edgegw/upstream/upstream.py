@@ -63,7 +63,9 @@ class UpstreamPool:
         self._limited = limits.max_connections is not None or limits.max_requests is not None
         self._line = None
         if limits.max_connections is not None:
-            self._line = WaitingLine(reactor, deadlines, metrics, self._has_room, upstream.connect_timeout)
+            self._line = WaitingLine(
+                reactor, deadlines, metrics, self._has_room, self._make_room, upstream.connect_timeout
+            )
         self._sessions: Sessions[EndpointPool] | None = None
         persistence = upstream.session_persistence
         if persistence is not None:
@@ -133,7 +135,7 @@ class UpstreamPool:
     def _use_found(self) -> None:
         for pools in self._found.values():
             for pool in pools:
-                pool.rivals = [one for one in pools if _family(one) != _family(pool)] if len(pools) > 1 else ()
+                pool.rivals = [one for one in pools if _are_rivals(one, pool)] if len(pools) > 1 else ()
         # A name and an address, or two names, may come to the same.
         different: dict[Endpoint, EndpointPool] = {}
         for pool in (pool for pools in self._found.values() for pool in pools):
@@ -162,7 +164,7 @@ class UpstreamPool:
             state = endpoint.state
             if state.ejected_until > now:
                 again = min(again, state.ejected_until)
-            elif state.ejected_until > state.usable_since:
+            elif 0 < state.ejected_until > state.usable_since:
                 state.usable_since = state.ejected_until
             endpoint.share = float(endpoint.weight)
             if window is not None and now < state.usable_since + window:
@@ -225,6 +227,12 @@ class UpstreamPool:
         metrics = self.metrics
         return most is None or metrics.connections + metrics.connecting < most
 
+    def _make_room(self) -> None:
+        if not self._has_room():
+            kept = max(self.endpoints, key=lambda endpoint: endpoint.idle, default=None)
+            if kept is not None and kept.idle:
+                kept.drop_idle()
+
     def _limit(self) -> str:
         """Give which limit a request is past, or nothing."""
         limits, metrics = self.model.limits, self.metrics
@@ -258,6 +266,11 @@ class UpstreamPool:
 
     def start(self) -> None:
         """The configuration is in use: look names up, and ask endpoints how they are."""
+        if self.model.health_check is None:
+            # Nobody would ever find out that they work again.
+            for state in self._states():
+                state.failing = False
+            self.metrics.state.version += 1
         for task in self._tasks:
             task.start()
 
@@ -276,5 +289,7 @@ def is_address(pool: EndpointPool) -> bool:
     return not is_name(pool.endpoint)
 
 
-def _family(pool: EndpointPool) -> int:
-    return 6 if ":" in pool.endpoint.host else 4
+def _are_rivals(one: EndpointPool, other: EndpointPool) -> bool:
+    """Whether two are the same by addresses of different families."""
+    different = (":" in one.endpoint.host) != (":" in other.endpoint.host)
+    return different and (one.name, one.endpoint.port) == (other.name, other.endpoint.port)

@@ -82,6 +82,7 @@ class WaitingLine:
     """Those that wait for an upstream, the longest waiting first.
 
     :param has_room: whether another connection may be opened.
+    :param make_room: closes a connection that nobody uses, if there is one.
     :param timeout: seconds that each waits.
     """
 
@@ -91,12 +92,14 @@ class WaitingLine:
         deadlines: Deadlines,
         metrics: UpstreamMetrics,
         has_room: Callable[[], bool],
+        make_room: Callable[[], None],
         timeout: float,
     ) -> None:
         self._reactor = reactor
         self._deadlines = deadlines
         self._metrics = metrics
         self.has_room = has_room
+        self._make_room = make_room
         self._timeout = timeout
         self._line: deque[Waiting] = deque()
         self._looking = False
@@ -116,6 +119,8 @@ class WaitingLine:
         self._metrics.waiting += 1
         self._deadlines.watch(waiting, monotonic() + self._timeout)
         self.enter(waiting)
+        # Unused connections to other endpoints must not keep it waiting.
+        self._make_room()
         return waiting
 
     def enter(self, waiting: Waiting, first: bool = False) -> None:
