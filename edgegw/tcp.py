@@ -344,5 +344,9 @@ def connect_unix(reactor: IReactorFDSet, path: str, factory: Any, timeout: float
     :param timeout: seconds.
     """
     connector = _UnixConnector(path, factory, timeout, reactor, 0)
-    connector.connect()
+    try:
+        connector.connect()
+    except OSError:
+        # No descriptor is left.  For TCP Twisted takes care of it.
+        connector.connectionFailed(Failure())
     return connector

@@ -190,7 +190,7 @@ class ChaosTests(TestCase):
         """A process that comes and goes costs no more than what it was answering each time."""
         await self.start()
         process = self.processes[0]
-        kills = 6
+        kills = 4
         for _ in range(kills):
             process.kill()
             await in_thread(process.start)

@@ -75,7 +75,7 @@ class LimitTests(TestCase):
         """Where too many wait the next one gets 503 at once, and the connection goes on."""
         await self.start(max_connections=1, max_pending=2)
         clients = await self.clients(3)
-        await until(lambda: self.metrics.waiting == 2)
+        await until(lambda: self.metrics.waiting == 2 and self.held)
         (late,) = await self.clients(1)
         self.assertEqual((await late.response()).status, 503)
         self.assertEqual(self.metrics.limited["max_pending"], 1)
@@ -119,9 +119,9 @@ class LimitTests(TestCase):
         """A client that is gone is not waited for; its place is the next one's."""
         await self.start(max_connections=1)
         clients = await self.clients(3)
-        await until(lambda: self.metrics.waiting == 2)
+        await until(lambda: self.metrics.waiting == 2 and self.held)
         clients[1].transport.abortConnection()
-        await until(lambda: self.metrics.waiting == 1)
+        await until(lambda: self.metrics.waiting == 1 and self.held)
         self.respond(1)
         await until(lambda: self.held)
         self.respond(1)
@@ -131,7 +131,7 @@ class LimitTests(TestCase):
         """When a connection ends in the middle of a response, who waits gets a new one."""
         await self.start(max_connections=1)
         first, second = await self.clients(2)
-        await until(lambda: self.metrics.waiting == 1)
+        await until(lambda: self.metrics.waiting == 1 and self.held)
         self.held.pop(0).talk.transport.abortConnection()
         self.assertEqual((await first.response()).status, 502)
         await until(lambda: self.held)
@@ -215,7 +215,7 @@ class LimitTests(TestCase):
         """Requests that wait when a new configuration takes over are answered."""
         await self.start(max_connections=1)
         clients = await self.clients(3)
-        await until(lambda: self.metrics.waiting == 2)
+        await until(lambda: self.metrics.waiting == 2 and self.held)
         self.running.reload(self.running.generation.gateway)
         for _ in range(3):
             await until(lambda: self.held)

@@ -134,7 +134,7 @@ class AddressTests(NamesCase):
         self.zone.ttl = 3600
         await self.serve_names(Endpoint("app.test", 80), resolution=evolve(self.resolution, max_interval=600.0))
         await self.found("127.0.0.1")
-        (timer,) = self.running.generation._sites.upstreams["app"]._tasks[0]._timers.values()
+        (timer,) = self.running.generation._sites.upstreams["app"]._resolving._timers.values()
         self.assertTrue(500 < timer.getTime() - reactor.seconds() <= 600)
         self.assertEqual(len(self.zone.asked), 2)
         await self.running.stop()
@@ -235,6 +235,22 @@ class AddressTests(NamesCase):
         await self.found("127.0.0.1", "::1")
         self.assertEqual(await self.bodies(20), {b"127.0.0.1": 20})
         self.assertEqual((self.metrics.connect_failures["refused"], self.metrics.connects), (1, 1))
+
+    async def test_the_other_family_afterwards(self) -> None:
+        """When the family that answered is gone, the one that did not before gets its chance again at once."""
+        port = self.servers_at("127.0.0.1")
+        self.zone.use("app.test", "127.0.0.1", "::1")
+        await self.serve_names(Endpoint("app.test", port))
+        await self.found("127.0.0.1", "::1")
+        self.assertEqual(await self.bodies(4), {b"127.0.0.1": 4})
+        self.running.reload(self.running.generation.gateway)
+        states = {one.address: one for one in self.metrics.state.endpoints.values()}
+        # As it is after the minute in which nobody was asked by IPv6, with IPv4 left out.
+        states[f"127.0.0.1:{port}"].ejected_until = monotonic() + 60
+        states[f"[::1]:{port}"].ejected_until = 0
+        self.metrics.state.version += 1
+        self.assertEqual(await self.bodies(4), {b"127.0.0.1": 4})
+        self.assertEqual(states[f"127.0.0.1:{port}"].word(monotonic()), "ready")
 
     async def test_nobody_of_either_family(self) -> None:
         """503 where both refuse."""

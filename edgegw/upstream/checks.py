@@ -23,8 +23,8 @@ __all__ = ["HealthChecks"]
 _log = Logger("edgegw.upstream")
 #: By how much the time between two checks varies, so that gateways and endpoints do not keep step.
 _JITTER: Final = 0.1
-#: Endpoints of an upstream whose first checks begin in one turn.
-_AT_ONCE: Final = 16
+#: Seconds between two looks: what is due within them is looked at together.
+_SHORTEST_WAIT: Final = 0.01
 
 
 class Checked(Protocol):
@@ -38,7 +38,7 @@ class Checked(Protocol):
 class HealthChecks:
     """Checks every endpoint that an upstream has, from :meth:`start` to :meth:`stop`.
 
-    One timer serves all of them: it looks which are due.  An endpoint that is new is checked within a second.
+    One timer serves all of them: it looks which are due.  The first check of an endpoint begins within a second.
     """
 
     def __init__(self, reactor: Any, upstream: Checked, check: ActiveHealthCheck) -> None:
@@ -48,37 +48,48 @@ class HealthChecks:
         self._due: dict[EndpointPool, float] = {}
         self._running: dict[EndpointPool, _Probe] = {}
         self._timer: Any = None
-        self._tick = min(max(check.interval / 10, 0.01), 1.0)
+        self._started = False
         self.deadlines = Deadlines(reactor, min(0.25, max(check.timeout / 8, 0.01)))
 
     def start(self) -> None:
         """Begin."""
-        self._look()
+        self._started = True
+        self.look()
 
     def stop(self) -> None:
         """Check no more."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        self._started = False
+        self._stop_timer()
         running, self._running = self._running, {}
         for probe in running.values():
             probe.stop()
         self.deadlines.stop()
 
-    def _look(self) -> None:
-        self._timer = self._reactor.callLater(self._tick, self._look)
+    def look(self) -> None:
+        """Check those that are due, and come back when the next one is; to be called when endpoints come or go."""
+        if not self._started:
+            return
+        self._stop_timer()
         now = monotonic()
-        endpoints = self._upstream.endpoints
-        self._due = {endpoint: self._due.get(endpoint) or now + self._first_wait() for endpoint in endpoints}
-        for endpoint, due in self._due.items():
-            if due <= now and endpoint not in self._running:
-                self._due[endpoint] = now + self._check.interval * uniform(1 - _JITTER, 1 + _JITTER)
-                probe = self._running[endpoint] = _Probe(self, endpoint, self._check)
-                probe.start()
+        interval = self._check.interval
+        due: dict[EndpointPool, float] = {}
+        for endpoint in self._upstream.endpoints:
+            # Not all of them in one turn.
+            at = self._due.get(endpoint) or now + uniform(0.0, min(interval / 2, 1.0))
+            if at <= now:
+                at = now + interval * uniform(1 - _JITTER, 1 + _JITTER)
+                if endpoint not in self._running:
+                    probe = self._running[endpoint] = _Probe(self, endpoint, self._check)
+                    probe.start()
+            due[endpoint] = at
+        self._due = due
+        if due:
+            self._timer = self._reactor.callLater(max(min(due.values()) - now, _SHORTEST_WAIT), self.look)
 
-    def _first_wait(self) -> float:
-        # Not all of a large upstream's in one turn.
-        return 0.0 if len(self._upstream.endpoints) < _AT_ONCE else uniform(0.0, min(self._check.interval, 1.0))
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     def ended(self, endpoint: EndpointPool, problem: str) -> None:
         """A check is over.

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 from twisted.internet import base, udp
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.interfaces import IResolutionReceiver
 from twisted.names import client, dns, hosts
 from twisted.names.error import DNSNameError
@@ -32,6 +32,8 @@ _LOCAL_TTL: Final = 10.0
 _TIMEOUTS: Final = (1, 2)
 _MOST_ALIASES: Final = 8
 _NOTHING: Final = "it has no address"
+#: Names that are looked up at a time, of all upstreams: each takes two sockets.
+_turns: Final = DeferredSemaphore(32)
 
 
 class LookupFailed(Exception):
@@ -134,9 +136,11 @@ class Lookup:
         self._reactor = reactor
         self._servers = tuple((server.host, server.port) for server in servers)
         self._running: set[_Resolver] = set()
+        self._stopped = False
 
     def stop(self) -> None:
         """Give up what is being looked up; it fails with ``CancelledError``."""
+        self._stopped = True
         for resolver in tuple(self._running):
             resolver.stop()
 
@@ -168,9 +172,8 @@ class Lookup:
 
     async def _asked(self, name: str) -> Answer:
         conf = self._conf()
-        resolver = _Resolver(servers=list(conf.servers), timeout=_TIMEOUTS, reactor=self._reactor)
-        self._running.add(resolver)
         problem = _NOTHING
+        resolver = await self._begin(conf)
         try:
             for candidate in candidates(name, conf):
                 try:
@@ -178,9 +181,22 @@ class Lookup:
                 except LookupFailed as error:
                     problem = str(error)
         finally:
-            self._running.discard(resolver)
-            resolver.stop()
+            self._end(resolver)
         raise LookupFailed(problem)
+
+    async def _begin(self, conf: ResolvConf) -> _Resolver:
+        await _turns.acquire()
+        if self._stopped:
+            _turns.release()
+            raise CancelledError
+        resolver = _Resolver(servers=list(conf.servers), timeout=_TIMEOUTS, reactor=self._reactor)
+        self._running.add(resolver)
+        return resolver
+
+    def _end(self, resolver: _Resolver) -> None:
+        self._running.discard(resolver)
+        resolver.stop()
+        _turns.release()
 
     async def services(self, name: str) -> list[Service]:
         """Give the SRV records of a name; none where it says that the service is not available (a target of ``.``).
@@ -188,9 +204,8 @@ class Lookup:
         :raises LookupFailed: it has none, or nobody answers.
         """
         conf = self._conf()
-        resolver = _Resolver(servers=list(conf.servers), timeout=_TIMEOUTS, reactor=self._reactor)
-        self._running.add(resolver)
         problem = ""
+        resolver = await self._begin(conf)
         try:
             for candidate in candidates(name, conf):
                 answer = await _records(resolver.lookupService(candidate))
@@ -199,8 +214,7 @@ class Lookup:
                     return [service for service in found if service.target]
                 problem = answer.problem or problem
         finally:
-            self._running.discard(resolver)
-            resolver.stop()
+            self._end(resolver)
         raise LookupFailed(problem or "it has no SRV record")
 
 

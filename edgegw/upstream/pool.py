@@ -205,13 +205,12 @@ class EndpointPool:
             return Race(self._reactor, self, choice(self.rivals), connected, failed, self._outrun, client)
         return self.open_one(connected, failed, client)
 
-    def _outrun(self) -> None:
-        """A rival was faster, or the only one to be reached: leave the address out for a while."""
-        state = self.state
+    def _outrun(self, winner: EndpointPool) -> None:
+        """A rival was faster, or the only one to be reached: leave this address out for a while, and not the rival."""
         now = monotonic()
-        if state.ejected_until <= now:
-            state.ejected_until = now + OUTRUN_SECONDS
-            self.metrics.state.version += 1
+        winner.state.ejected_until = 0.0
+        self.state.ejected_until = max(self.state.ejected_until, now + OUTRUN_SECONDS)
+        self.metrics.state.version += 1
 
     def open_one(
         self,

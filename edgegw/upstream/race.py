@@ -18,7 +18,7 @@ class Race:
     :param pool: of the first address; its ``open_one`` opens a connection.
     :param rival: of the other one.
     :param failed: called once both have failed.
-    :param outrun: called where the other one has carried the day.
+    :param outrun: called with the rival where that has carried the day.
     :param client: whom the connection is for, where it begins with that.
     """
 
@@ -29,7 +29,7 @@ class Race:
         rival: Any,
         connected: Callable[[UpstreamConnection], None],
         failed: Callable[[str, str], None],
-        outrun: Callable[[], None],
+        outrun: Callable[[Any], None],
         client: Any = None,
     ) -> None:
         self._first = pool
@@ -67,7 +67,7 @@ class Race:
         del self._running[pool]
         self._end()
         if pool is not self._first:
-            self._outrun()
+            self._outrun(pool)
         self._connected(connection)
 
     def _lost(self, pool: Any, word: str, text: str) -> None:

@@ -89,15 +89,14 @@ class UpstreamPool:
             self._found[origin] = [self._pool(origin, address) for address in found or ()]
         self.endpoints: tuple[EndpointPool, ...] = ()
         self._use_found()
-        self._tasks: list[Resolving | HealthChecks] = []
-        if any(is_name(origin) for origin in upstream.endpoints):
-            self._tasks.append(Resolving(reactor, self))
-        if upstream.health_check is not None:
-            self._tasks.append(HealthChecks(reactor, self, upstream.health_check))
+        named = any(is_name(origin) for origin in upstream.endpoints)
+        self._resolving = Resolving(reactor, self) if named else None
+        check = upstream.health_check
+        self._checks = None if check is None else HealthChecks(reactor, self, check)
 
     def _pool(self, origin: Endpoint, found: FoundAddress) -> EndpointPool:
         # Of a name that is looked up for the first time nothing is new.
-        since = monotonic() if any(is_address(pool) for pool in self._found.get(origin, ())) else -inf
+        since = monotonic() if any(_is_address(pool) for pool in self._found.get(origin, ())) else -inf
         pool = EndpointPool(
             self._reactor, self.model, found.endpoint, self.metrics, self._deadlines, origin, found.name, since,
             self._context,
@@ -128,6 +127,8 @@ class UpstreamPool:
             pools.append(pool)
         self._found[origin] = pools
         self._use_found()
+        if self._checks is not None:
+            self._checks.look()
         for text, pool in before.items():
             if text not in wanted:
                 pool.close()
@@ -271,20 +272,23 @@ class UpstreamPool:
             for state in self._states():
                 state.failing = False
             self.metrics.state.version += 1
-        for task in self._tasks:
-            task.start()
+        if self._resolving is not None:
+            self._resolving.start()
+        if self._checks is not None:
+            self._checks.start()
 
     def close(self) -> None:
         """Close unused connections now and the others when they come back; look for nothing any more."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.stop()
+        if self._resolving is not None:
+            self._resolving.stop()
+        if self._checks is not None:
+            self._checks.stop()
         for pools in self._found.values():
             for pool in pools:
                 pool.close()
 
 
-def is_address(pool: EndpointPool) -> bool:
+def _is_address(pool: EndpointPool) -> bool:
     """Whether an endpoint's address is known, so that nothing has to be looked up to connect to it."""
     return not is_name(pool.endpoint)
 
