@@ -20,7 +20,7 @@ CONTRACTS = {
 }
 #: What plugins are made of.
 PLUGINS = {"kinds", "api"}
-PURE = {"config", "match", "headers", "wire", "policies", "sources", "backends"}
+PURE = {"config", "filters", "match", "headers", "wire", "policies", "sources", "backends"}
 ALLOWED: dict[str, set[str]] = {
     "names": set(),
     "verdict": set(),

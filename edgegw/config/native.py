@@ -17,6 +17,7 @@ from edgegw.config.certificates import CertificateFiles
 from edgegw.config.document import ADMIN, DOCUMENT, LOGGING
 from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.faults import ConfigError, Fault, Report
+from edgegw.config.filters import FilterTranslation
 from edgegw.config.listeners import check_bindings, translate_listener, translate_validations
 from edgegw.config.nodes import Mapping, Node
 from edgegw.config.policies import MakeEnvironment, Plugins, PluginTranslation, describe_kinds
@@ -149,8 +150,9 @@ class _Translation:
         by_name = {listener.name: listener for _, listener in listeners}
         names = {upstream.name for upstream in upstreams}
         hostnames = {listener.hostname for _, listener in listeners}
+        filters = FilterTranslation(self._directory, by_name.values(), self._report)
         routes = [
-            translate_route(item.value, by_name, hostnames, names, self._plugins, self._report)
+            translate_route(item.value, by_name, hostnames, names, self._plugins, filters, self._report)
             for item in document.items("routes")
         ]
         admin = self._admin(document)

@@ -4,13 +4,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from attrs import evolve
-
 from edgegw.config.document_routes import BACKEND, PATH, RULE
 from edgegw.config.faults import Report
+from edgegw.config.filters import FilterTranslation
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.shapes import Item, Section, did_you_mean
-from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatch, Route, RouteMatch, RouteRule
+from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatch, PathMatchType, Route, RouteMatch, RouteRule
 from edgegw.names import covers
 
 __all__ = ["translate_route"]
@@ -22,6 +21,7 @@ def translate_route(
     hostnames: AbstractSet[str | None],
     upstreams: AbstractSet[str],
     plugins: PluginTranslation,
+    filters: FilterTranslation,
     report: Report,
 ) -> Route:
     """Make a route, and find the listeners and upstreams that it names.
@@ -29,6 +29,7 @@ def translate_route(
     :param listeners: by name.
     :param hostnames: of all listeners.
     :param upstreams: the names of all.
+    :param filters: makes what is done with requests and responses.
     """
     attached = []
     for item in section.items("listeners"):
@@ -40,7 +41,7 @@ def translate_route(
         name=section.get("name", ""),
         hostnames=tuple(item.value for item in section.items("hostnames")),
         listeners=tuple(item.value for item in section.items("listeners")),
-        rules=tuple(_rule(item.value, upstreams, plugins, report) for item in section.items("rules")),
+        rules=tuple(_rule(item.value, upstreams, plugins, filters, report) for item in section.items("rules")),
     )
     if "listeners" in section:
         hostnames = {listener.hostname for listener in attached}
@@ -49,29 +50,38 @@ def translate_route(
 
 
 def _rule(
-    section: Section, upstreams: AbstractSet[str], plugins: PluginTranslation, report: Report
+    section: Section,
+    upstreams: AbstractSet[str],
+    plugins: PluginTranslation,
+    filters: FilterTranslation,
+    report: Report,
 ) -> RouteRule:
-    backends = tuple(_backend(item, upstreams, report) for item in section.items("backends"))
-    if backends and not any(backend.weight for backend in backends):
-        report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
-    policies = plugins.policies(section.get("policies"))
-    needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
-    rule = RouteRule(backends=backends, client=section.get("client", needed), policies=policies)
+    matches: tuple[RouteMatch, ...] = RouteRule().matches
     if "matches" in section:
         matches = tuple(
             RouteMatch(PATH.settings(item.value.get("path"), PathMatch())) for item in section.items("matches")
         )
-        rule = evolve(rule, matches=matches)
-    return RULE.settings(section, rule)
+    has_prefix = len(matches) == 1 and matches[0].path.type is PathMatchType.PATH_PREFIX
+    backends = tuple(_backend(item, upstreams, filters, has_prefix, report) for item in section.items("backends"))
+    if backends and not any(backend.weight for backend in backends):
+        report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
+    policies = plugins.policies(section.get("policies"))
+    needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
+    client = section.get("client", needed)
+    return RULE.settings(
+        section, RouteRule(matches, backends, client, policies, filters=filters.rule(section, has_prefix))
+    )
 
 
-def _backend(item: Item[Section], upstreams: AbstractSet[str], report: Report) -> BackendRef:
+def _backend(
+    item: Item[Section], upstreams: AbstractSet[str], filters: FilterTranslation, has_prefix: bool, report: Report
+) -> BackendRef:
     section = item.value
     name = section.get("upstream", "")
     if "upstream" in section and name not in upstreams:
         remedy = did_you_mean(name, sorted(upstreams)) or f"add {name} to upstreams"
         report.fault(section.at("upstream"), f"there is no upstream {name}", remedy)
-    return BACKEND.settings(section, BackendRef(name))
+    return BACKEND.settings(section, BackendRef(name, filters=filters.backend(section, has_prefix)))
 
 
 def _check_hostnames(section: Section, names: AbstractSet[str | None], report: Report) -> None:

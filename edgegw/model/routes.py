@@ -5,6 +5,7 @@ from enum import Enum
 
 from attrs import Factory, frozen
 
+from edgegw.model.filters import NO_FILTERS, Filters
 from edgegw.model.policies import POLICY_TIMEOUT, ClientRequirement, PolicyRule
 
 __all__ = ["BackendRef", "PathMatch", "PathMatchType", "Route", "RouteMatch", "RouteRule"]
@@ -34,10 +35,14 @@ class RouteMatch:
 
 @frozen
 class BackendRef:
-    """A share of a rule's requests for one upstream."""
+    """A share of a rule's requests for one upstream.
+
+    :ivar filters: what is done with them, beside the rule's own.
+    """
 
     upstream: str
     weight: int = 1
+    filters: Filters = NO_FILTERS
 
 
 @frozen
@@ -48,6 +53,7 @@ class RouteRule:
     :ivar policies: that the connection's identity must pass; otherwise 403.
     :ivar policy_timeout: seconds that a policy which waits has for its answer.
     :ivar explain_to_client: name the reason code in the 403.
+    :ivar filters: what is done with its requests and their responses.
     """
 
     matches: tuple[RouteMatch, ...] = (RouteMatch(),)
@@ -56,6 +62,7 @@ class RouteRule:
     policies: tuple[PolicyRule, ...] | None = None
     policy_timeout: float = POLICY_TIMEOUT
     explain_to_client: bool = False
+    filters: Filters = NO_FILTERS
 
 
 @frozen

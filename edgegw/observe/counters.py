@@ -270,7 +270,8 @@ class UpstreamMetrics:
     :ivar reused: requests that found a kept connection.
     :ivar connections: open now, kept ones included.
     :ivar idle: kept for a later request now.
-    :ivar retries: requests that were sent again after a kept connection turned out to be closed.
+    :ivar retries: requests that were sent again: after a kept connection turned out to be closed, or because a rule
+        says so.
     :ivar connect_failures: by :data:`CONNECT_FAILURES`, all present.
     :ivar response_failures: by :data:`RESPONSE_FAILURES`, all present.
     """

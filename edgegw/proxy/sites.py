@@ -9,7 +9,7 @@ from edgegw.headers.request import RequestHeaders
 from edgegw.headers.response import ResponseHeaders
 from edgegw.interfaces import IHeaderInjector
 from edgegw.match.routes import RouteTable
-from edgegw.model import ClientRequirement, Gateway, Listener, PathMatch, Route, RouteRule, Upstream
+from edgegw.model import NO_FILTERS, ClientRequirement, Gateway, Listener, PathMatch, Route, RouteRule, Upstream
 from edgegw.model import Protocol as ListenerProtocol
 from edgegw.names import covers
 from edgegw.observe.metrics import Metrics
@@ -17,6 +17,7 @@ from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.policing import chain_of
+from edgegw.proxy.rule_filters import RuleFilters
 from edgegw.proxy.site import Backend, Site, Target
 from edgegw.upstream.pool import UpstreamPool
 
@@ -114,7 +115,16 @@ class SiteBuilder:
             for ref in rule.backends
         ]
         own = self._metrics.requests(listener.name, "", "")
-        return Target(backends, own, self.build_access(listener, route, number, rule))
+        filters = self._build_filters(listener, route, rule, backends)
+        return Target(backends, own, self.build_access(listener, route, number, rule), filters)
+
+    def _build_filters(
+        self, listener: Listener, route: Route, rule: RouteRule, backends: list[Backend]
+    ) -> RuleFilters | None:
+        if rule.filters == NO_FILTERS and all(ref.filters == NO_FILTERS for ref in rule.backends):
+            return None
+        own = {backend: ref.filters for backend, ref in zip(backends, rule.backends, strict=True)}
+        return RuleFilters(self._reactor, rule, own, self._metrics.requests(listener.name, route.name, ""))
 
     def build_access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
         """Make what a rule demands of clients; ``None`` where it demands nothing."""

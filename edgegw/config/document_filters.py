@@ -1,0 +1,208 @@
+"""How it is written in the native document what a rule, or a backend of it, does with requests and responses."""
+from __future__ import annotations
+
+from typing import Final
+
+from edgegw.config.document_terms import FILE, HOSTNAME, setting
+from edgegw.config.faults import Report
+from edgegw.config.header_names import HEADER_VALUE, REQUEST_HEADER, RESPONSE_HEADER
+from edgegw.config.scalars import Choice, Duration, Integer, Parsed, Size, Text, Words
+from edgegw.config.shapes import REQUIRED, Entries, Field, ListOf, Record, Section
+from edgegw.model import PathModifierType, Redirect, Retry, Timeouts
+
+__all__ = [
+    "BACKEND_FILTERS",
+    "FIXED_RESPONSE",
+    "PATH_MODIFIER",
+    "REDIRECT",
+    "RETRY",
+    "REWRITE",
+    "RULE_FILTERS",
+    "TIMEOUTS",
+]
+
+_MOST_HEADERS: Final = 64
+
+
+# --- headers and places -------------------------------------------------------------------------
+
+
+def _check_modifier(section: Section, report: Report) -> None:
+    """Two actions on one header would depend on their order."""
+    seen: dict[str, str] = {}
+    named = [(place, name) for key in ("set", "add") for place, name, _ in section.get(key, ())]
+    named += [(item.node, item.value) for item in section.items("remove")]
+    for place, name in named:
+        first = seen.setdefault(name, place.path)
+        if first != place.path:
+            report.fault(place, f"{name} is in {first} too", "let one of set, add and remove name each header")
+
+
+def _modifier(name: Parsed, whose: str) -> Record:
+    return Record(
+        (
+            Field("set", Entries(name, HEADER_VALUE), "Headers in place of those that are there."),
+            Field("add", Entries(name, HEADER_VALUE), "Headers beside those that are there, behind a comma."),
+            Field("remove", ListOf(name, 1, _MOST_HEADERS, distinct=True), "Headers that are taken out."),
+        ),
+        name=f"{whose}_headers",
+        check=_check_modifier,
+    )
+
+
+_HEADERS_OF_REQUESTS: Final = _modifier(REQUEST_HEADER, "request")
+_HEADERS_OF_RESPONSES: Final = _modifier(RESPONSE_HEADER, "response")
+
+PATH_MODIFIER: Final = Record(
+    (
+        Field(
+            "type",
+            Choice(PathModifierType),
+            "ReplaceFullPath, or ReplacePrefixMatch for the prefix that the rule matches.",
+            REQUIRED,
+        ),
+        Field(
+            "value",
+            Text(
+                "a path",
+                r"(?!.*(//|/\./|/\.\./|%2[fF]))(?!.*/\.\.?$)(/([\-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*)?",
+                "begin with /, percent-encode what needs it, and leave out //, /./, /../, %2F, ? and #",
+                1024,
+            ),
+            "The path, or what stands in place of the prefix.",
+            REQUIRED,
+        ),
+    ),
+    name="path_modifier",
+)
+_PORT: Final = Integer(1, 65_535)
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+
+
+def _check_hostname(section: Section, report: Report) -> None:
+    if section.get("hostname", "").startswith("*."):
+        report.fault(section.at("hostname"), "is a wildcard", "write the name of one host")
+
+
+def _check_redirect(section: Section, report: Report) -> None:
+    _check_hostname(section, report)
+    status = section.get("status", 302)
+    if status not in _REDIRECTS:
+        report.fault(section.at("status"), f"{status} is no redirect", "use 301, 302, 303, 307 or 308")
+
+
+REDIRECT: Final = Record(
+    (
+        Field("scheme", Words(("http", "https")), "Default: the request's.", attribute="scheme"),
+        Field("hostname", HOSTNAME, "Default: the request's.", attribute="hostname"),
+        Field(
+            "port",
+            _PORT,
+            "Default: the scheme's own where scheme is given, the listener's where it is not.",
+            attribute="port",
+        ),
+        Field("path", PATH_MODIFIER, "Default: the request's."),
+        Field(
+            "status",
+            Integer(301, 308),
+            "301, 302, 303, 307 or 308.",
+            Redirect().status,
+            "status",
+        ),
+    ),
+    name="redirect",
+    check=_check_redirect,
+)
+
+REWRITE: Final = Record(
+    (
+        Field("hostname", HOSTNAME, "In Host, in place of the request's.", attribute="hostname"),
+        Field("port", _PORT, "Behind the name in Host.", attribute="port"),
+        Field("path", PATH_MODIFIER, "In place of the request's."),
+    ),
+    name="rewrite",
+    check=_check_hostname,
+)
+
+
+def _check_fixed(section: Section, report: Report) -> None:
+    if "body" in section and "file" in section:
+        report.fault(section.node.key("file"), "stands beside body", "give one of the two")
+    status = section.get("status", 200)
+    if status in (204, 304) and ("body" in section or "file" in section):
+        report.fault(section.at("status"), f"{status} has no body", "leave body and file out, or use another status")
+
+
+FIXED_RESPONSE: Final = Record(
+    (
+        Field("status", Integer(200, 599), "Of the response.", 200, "status"),
+        Field("headers", Entries(RESPONSE_HEADER, HEADER_VALUE), "Default: content-type where there is a body."),
+        Field("body", Text("text", r"[\s\S]*", max_length=1_048_576), "Text, sent as UTF-8."),
+        Field("file", FILE, "A file with the body, read when the configuration is."),
+    ),
+    name="fixed_response",
+    check=_check_fixed,
+)
+
+# --- time, number and size ----------------------------------------------------------------------
+
+
+def _check_timeouts(section: Section, report: Report) -> None:
+    whole, one = section.get("request", 0.0), section.get("backend_request", 0.0)
+    if whole and one > whole:
+        report.fault(section.at("backend_request"), "is longer than request", "give at most as much as request")
+
+
+TIMEOUTS: Final = Record(
+    (
+        setting(Timeouts(), "request", Duration(zero=True), "For the whole request; 0s for no limit."),
+        setting(Timeouts(), "backend_request", Duration(zero=True), "For each try; 0s for no limit."),
+    ),
+    name="timeouts",
+    description="Past them 504, or the response is cut.",
+    check=_check_timeouts,
+)
+
+
+def _check_retry(section: Section, report: Report) -> None:
+    least, most = section.get("backoff", Retry().backoff), section.get("max_backoff", Retry().max_backoff)
+    if least > most:
+        report.fault(section.node, "has a backoff longer than max_backoff", "give max_backoff as much at least")
+
+
+RETRY: Final = Record(
+    (
+        Field(
+            "codes",
+            ListOf(Integer(400, 599), 1, distinct=True),
+            "Statuses of responses in whose place another try is made. Default: none.",
+        ),
+        setting(Retry(), "attempts", Integer(1, 100), "Further tries after the first."),
+        setting(Retry(), "backoff", Duration(maximum=3600.0), "The least pause before a further try; doubles."),
+        setting(Retry(), "max_backoff", Duration(maximum=3600.0), "The longest pause."),
+        Field(
+            "methods",
+            ListOf(Text("a method", r"[A-Z]{1,32}", "write it in capitals: POST"), 1, distinct=True),
+            "Of requests that may be sent twice. Default: GET, HEAD, OPTIONS, PUT, DELETE.",
+        ),
+        setting(Retry(), "max_body", Size(0, 64 * 1024**2), "What is kept of a request's body, to be sent again."),
+    ),
+    name="retry",
+    check=_check_retry,
+)
+
+# --- the whole ----------------------------------------------------------------------------------
+
+BACKEND_FILTERS: Final = (
+    Field("request_headers", _HEADERS_OF_REQUESTS, "Changes to the headers of requests."),
+    Field("response_headers", _HEADERS_OF_RESPONSES, "Changes to the headers of responses."),
+    Field("redirect", REDIRECT, "Send the client elsewhere."),
+    Field("rewrite", REWRITE, "What the upstream is asked for."),
+)
+RULE_FILTERS: Final = (
+    *BACKEND_FILTERS,
+    Field("fixed_response", FIXED_RESPONSE, "Answer here, always the same."),
+    Field("timeouts", TIMEOUTS, "In place of the upstream's response_timeout."),
+    Field("max_body_size", Size(0, 1024**5), "The body of a request, in place of the listener's limit; past it 413."),
+    Field("retry", RETRY, "When a request is sent again."),
+)

@@ -1,0 +1,270 @@
+"""A request whose rule does more than pass it on: filters between a client's connection and an exchange.
+
+In this order: what the rule demands of the client was met before; then its redirect, its fixed response, what the
+upstream is asked for and told, and the exchange.  Responses of upstreams come back the same way.
+"""
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+
+from edgegw.filters.header_changes import changed_block
+from edgegw.filters.places import Asked, location, rewritten_host, rewritten_target
+from edgegw.headers.request import HeaderRefusal
+from edgegw.identity import ConnectionInfo
+from edgegw.observe.metrics import RequestMetrics
+from edgegw.proxy.answers import phrase
+from edgegw.proxy.body import TrailerRules
+from edgegw.proxy.destination import Destination
+from edgegw.proxy.exchange import Downstream, Exchange
+from edgegw.proxy.plugin_backend import PluginCall
+from edgegw.proxy.retrying import RetryingExchange
+from edgegw.proxy.rule_filters import RuleFilters, Treatment
+from edgegw.proxy.site import Backend, Target
+from edgegw.upstream.connection import UpstreamConnection
+from edgegw.wire.http1 import Field, RequestHead, ResponseHead
+
+__all__ = ["FilteredDownstream", "FilteredRequest", "begin"]
+
+
+class FilteredDownstream(Downstream, Protocol):
+    """A client's side of a request that filters look at."""
+
+    def own_response(self, head: ResponseHead, body: bytes) -> None:
+        """Send a whole response that the gateway has made itself; nothing of another has been sent."""
+
+    def answer(self, status: int, extra: bytes = b"", reason: str = "") -> None:
+        """Send the gateway's own answer; nothing of a response has been sent."""
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer, and believe nothing more of what the client sends."""
+
+    def carry(self, head: RequestHead, exchange: FilteredRequest, limit: int | None, trailers: TrailerRules) -> None:
+        """Start the exchange, and give it the request's body as it comes."""
+
+
+def begin(
+    client: FilteredDownstream, head: RequestHead, target: Target, rules: RuleFilters, destination: Destination
+) -> None:
+    """Do with a request what its rule says; exactly one answer comes of it."""
+    backend = target.choose()
+    request = FilteredRequest(client, head, rules, rules.treatment(backend), destination)
+    if request.answered():
+        return
+    if backend is None:
+        request.own_answer(500)
+        return
+    try:
+        lines = destination.request_lines(head)
+    except HeaderRefusal as refusal:
+        client.refuse(refusal.status, refusal.detail)
+        return
+    if not request.prepare(backend, lines):
+        request.own_answer(500)
+        return
+    limit = destination.site.http.max_body_bytes if rules.limit is None else rules.limit
+    client.carry(head, request, limit, request)
+
+
+class FilteredRequest:
+    """One request on its way through the filters: an exchange to the client's side, the client's side to an exchange.
+
+    :ivar info: what is known of the client's connection.
+    :ivar transport: the client's.
+    """
+
+    def __init__(
+        self,
+        client: FilteredDownstream,
+        head: RequestHead,
+        rules: RuleFilters,
+        treatment: Treatment,
+        destination: Destination,
+    ) -> None:
+        self._client = client
+        self.info: ConnectionInfo = client.info
+        self.transport: Any = client.transport
+        self._head = head
+        self._rules = rules
+        self._treatment = treatment
+        self._destination = destination
+        self._exchange: Exchange | None = None
+        self._backend: Backend | None = None
+        self._timer: IDelayedCall | None = None
+        self._responding = False
+        self._line = self._host = self._lines = b""
+
+    # --- answers of the gateway's own -------------------------------------------------------
+
+    def answered(self) -> bool:
+        """Answer here, if the rule says so."""
+        rules, treatment = self._rules, self._treatment
+        if treatment.redirect is not None:
+            place = location(treatment.redirect, self._asked(), rules.prefix)
+            if place is None:
+                self.own_answer(400)
+            else:
+                self._own_response(treatment.redirect.status, [(b"location", place, b"location: %b\r\n" % place)], b"")
+            return True
+        if rules.fixed is not None:
+            self._own_response(rules.fixed.status, rules.fixed.fields, rules.fixed.body)
+            return True
+        return False
+
+    def _asked(self) -> Asked:
+        destination = self._destination
+        scheme = destination.site.request_headers.scheme.decode("ascii")
+        return Asked(scheme, destination.host_name, self.info.local_port, self._head.target)
+
+    def own_answer(self, status: int) -> None:
+        """Send an answer of the gateway's, before any exchange."""
+        self._rules.own.done(status, 0.0)
+        self._client.answer(status)
+
+    def _own_response(self, status: int, fields: list[Field], body: bytes) -> None:
+        self._rules.own.done(status, 0.0)
+        self._client.own_response(ResponseHead(status, phrase(status), 1, list(fields), b""), body)
+
+    # --- towards the upstream ---------------------------------------------------------------
+
+    def prepare(self, backend: Backend, lines: bytes) -> bool:
+        """Make the request's head for the upstream.
+
+        :returns: whether the path can be rewritten as the rule says.
+        """
+        head, treatment = self._head, self._treatment
+        target = head.target
+        host = head.host if self._destination.site.preserve_host else b""
+        rewrite = treatment.rewrite
+        if rewrite is not None:
+            new_target = rewritten_target(rewrite.path, target, self._rules.prefix)
+            if new_target is None:
+                return False
+            target = new_target
+            host = rewritten_host(rewrite, head.host, self._destination.host_name) or host
+        if treatment.request is not None:
+            lines = changed_block(lines, treatment.request)
+        self._backend = backend
+        self._line = b"%b %b HTTP/1.1\r\n" % (head.method, target)
+        self._host = host
+        self._lines = lines
+        return True
+
+    @property
+    def metrics(self) -> RequestMetrics:
+        """What counts it."""
+        assert self._backend is not None
+        return self._backend.metrics
+
+    @property
+    def connection(self) -> UpstreamConnection | PluginCall | None:
+        """See :attr:`Exchange.connection`."""
+        return None if self._exchange is None else self._exchange.connection
+
+    def trailers(self, fields: list[Field]) -> list[Field]:
+        """Give the request's trailers that go on."""
+        headers = self._destination.headers
+        kept = [] if headers is None else headers.trailers(fields)
+        change = self._treatment.request
+        return kept if change is None else change.trailers(kept)
+
+    def start(self, body: bytes, ended: bool, waits: bool) -> None:
+        """See :meth:`Exchange.start`."""
+        rules = self._rules
+        if rules.seconds:
+            self._timer = rules.reactor.callLater(rules.seconds, self._too_long)
+        self._send(body, ended, waits)
+
+    def _send(self, body: bytes, ended: bool, waits: bool) -> None:
+        backend, tries = self._backend, self._rules.tries
+        assert backend is not None
+        request = (self, backend, self._head.method, self._line, self._host, self._lines)
+        exchange = self._exchange = Exchange(*request) if tries is None else RetryingExchange(*request, tries)
+        exchange.start(body, ended, waits)
+
+    def body(self, data: bytes, ended: bool) -> None:
+        """See :meth:`Exchange.body`."""
+        if self._exchange is not None:
+            self._exchange.body(data, ended)
+
+    # --- from the upstream ------------------------------------------------------------------
+
+    def pause_body(self) -> None:
+        """See ``Downstream``."""
+        self._client.pause_body()
+
+    def resume_body(self) -> None:
+        """See ``Downstream``."""
+        self._client.resume_body()
+
+    def interim(self, head: ResponseHead) -> None:
+        """See ``Downstream``."""
+        self._client.interim(head)
+
+    def respond(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
+        """See ``Downstream``."""
+        self._responding = True
+        change = self._treatment.response
+        if change is not None:
+            head = _with_fields(head, change.apply(_end_to_end(head)))
+        if ended:
+            self._end()
+        self._client.respond(head, length, data, ended)
+
+    def respond_more(self, data: bytes, ended: bool, trailers: list[Field]) -> None:
+        """See ``Downstream``."""
+        if ended:
+            self._end()
+            if trailers and self._treatment.response is not None:
+                trailers = self._treatment.response.trailers(trailers)
+        self._client.respond_more(data, ended, trailers)
+
+    def answer(self, status: int) -> None:
+        """See ``Downstream``."""
+        self._end()
+        self._client.answer(status)
+
+    def cut(self) -> None:
+        """See ``Downstream``."""
+        self._end()
+        self._client.cut()
+
+    # --- ends -------------------------------------------------------------------------------
+
+    def _too_long(self) -> None:
+        """All of it has taken too long."""
+        self._timer = None
+        if self._responding:
+            self.abandon(0)
+            self._client.cut()
+        else:
+            self.abandon(504)
+            self._client.answer(504)
+
+    def _end(self) -> None:
+        """Nothing more will come of it."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        self._exchange = None
+
+    def abandon(self, status: int) -> None:
+        """See :meth:`Exchange.abandon`."""
+        exchange = self._exchange
+        self._end()
+        if exchange is not None:
+            exchange.abandon(status)
+
+
+def _end_to_end(head: ResponseHead) -> list[Field]:
+    """Give the header lines but those that belong to the upstream's connection."""
+    return [one for one in head.fields if one[0] not in head.options and one[0] != b"connection"]
+
+
+def _with_fields(head: ResponseHead, fields: list[Field]) -> ResponseHead:
+    """Give a head with other header lines; their framing is the one that was read."""
+    changed = ResponseHead(head.status, head.reason, head.version, fields, b"")
+    changed.length = head.length
+    changed.keep_alive = head.keep_alive
+    return changed
