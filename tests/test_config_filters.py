@@ -5,11 +5,14 @@ from typing import Any
 
 from edgegw.config import ConfigError, describe
 from edgegw.model import (
+    CORS,
     Filters,
     FixedResponse,
     HeaderModifier,
     PathModifier,
     PathModifierType,
+    RateLimit,
+    RateLimitKey,
     Redirect,
     Retry,
     Rewrite,
@@ -150,6 +153,22 @@ class FilterConfigTests(ConfigTestCase):
         self.fault("retry: {backoff: 2s}" + BACKENDS, "longer than max_backoff")
         self.fault("retry: {codes: [200]}" + BACKENDS, "200 is out of range")
         self.fault("retry: {methods: [get]}" + BACKENDS, "is not a method")
+
+    def test_rate_limit(self) -> None:
+        """So many in a unit, and at once."""
+        self.assertEqual(self.filters("rate_limit: {requests: 10}").rate_limit, RateLimit(10, 1.0, 10))
+        got = self.filters("rate_limit: {requests: 10, unit: minute, burst: 3, per: identity, max_entries: 5}")
+        self.assertEqual(got.rate_limit, RateLimit(10, 60.0, 3, RateLimitKey.IDENTITY, 5))
+        self.fault("rate_limit: {unit: hour}" + BACKENDS, "has no requests")
+
+    def test_cors(self) -> None:
+        """Origins, and what is allowed to them."""
+        got = self.filters("cors: {allow_origins: ['https://*.a.example', 'http://[::1]:81'], allow_methods: [PUT]}")
+        self.assertEqual(got.cors, CORS(("https://*.a.example", "http://[::1]:81"), ("PUT",)))
+        got = self.filters("cors: {allow_origins: ['*'], allow_headers: ['*'], allow_credentials: true, max_age: 0s}")
+        self.assertEqual(got.cors, CORS(("*",), (), ("*",), (), True, 0.0))
+        for origin in ("a.example", "https://a.example/", "https://a.*.example", "https://a@b", "'null'"):
+            self.fault(f"cors: {{allow_origins: [{origin}]}}{BACKENDS}", "is not an origin")
 
     def test_no_backends(self) -> None:
         """A rule that sends requests nowhere answers them."""

@@ -1,24 +1,28 @@
 """How it is written in the native document what a rule, or a backend of it, does with requests and responses."""
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from edgegw.config.document_terms import FILE, HOSTNAME, setting
 from edgegw.config.faults import Report
 from edgegw.config.header_names import HEADER_VALUE, REQUEST_HEADER, RESPONSE_HEADER
-from edgegw.config.scalars import Choice, Duration, Integer, Parsed, Size, Text, Words
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Size, Text, Unparsable, Words
 from edgegw.config.shapes import REQUIRED, Entries, Field, ListOf, Record, Section
-from edgegw.model import PathModifierType, Redirect, Retry, Timeouts
+from edgegw.model import CORS, PathModifierType, RateLimit, RateLimitKey, Redirect, Retry, Timeouts
 
 __all__ = [
     "BACKEND_FILTERS",
+    "CORS_RULES",
     "FIXED_RESPONSE",
     "PATH_MODIFIER",
+    "RATE_LIMIT",
     "REDIRECT",
     "RETRY",
     "REWRITE",
     "RULE_FILTERS",
     "TIMEOUTS",
+    "rate_limit",
 ]
 
 _MOST_HEADERS: Final = 64
@@ -191,6 +195,91 @@ RETRY: Final = Record(
     check=_check_retry,
 )
 
+_UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
+RATE_LIMIT: Final = Record(
+    (
+        Field("requests", Integer(1, 1_000_000_000), "So many in each unit.", REQUIRED),
+        Field("unit", Words(tuple(_UNITS)), "second, minute, hour or day.", "second"),
+        Field("burst", Integer(1, 1_000_000_000), "So many at once. Default: requests."),
+        Field(
+            "per",
+            Choice(RateLimitKey),
+            "Whose requests are counted together: all of the rule's, those of an address, or of a verified identity.",
+            RateLimitKey.RULE,
+            "per",
+        ),
+        Field(
+            "max_entries",
+            Integer(1, 10_000_000),
+            "Clients that are counted each for itself.",
+            RateLimit(1, 1.0, 1).max_entries,
+            "max_entries",
+        ),
+    ),
+    name="rate_limit",
+)
+
+
+def rate_limit(section: Section) -> RateLimit:
+    """Make the model of a rate limit."""
+    requests = section.get("requests", 1)
+    seconds = _UNITS[section.get("unit", "second")]
+    return RATE_LIMIT.settings(section, RateLimit(requests, seconds, section.get("burst", requests)))
+
+
+# --- other origins ------------------------------------------------------------------------------
+
+
+def _parse_origin(text: str) -> str:
+    if text == "*":
+        return text
+    if not _ORIGIN.fullmatch(text):
+        raise Unparsable(
+            "is not an origin", "write scheme://host, or scheme://host:port, without a path; or * for all"
+        )
+    return text
+
+
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(\*|(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_TOKEN_OR_ANY: Final = Text("a name, or *", r"[!#$%&'+.^_`|~0-9A-Za-z*\-]{1,256}", "write a name without spaces, or *")
+_MOST_LISTED: Final = 64
+CORS_RULES: Final = Record(
+    (
+        Field(
+            "allow_origins",
+            ListOf(
+                Parsed(
+                    "an origin such as https://example.com",
+                    _parse_origin,
+                    {"pattern": rf"^(\*|{_ORIGIN.pattern})$"},
+                ),
+                1,
+                _MOST_LISTED,
+                distinct=True,
+            ),
+            "Origins whose pages may use responses; * for the beginning of a host, or for all.",
+            REQUIRED,
+            "allow_origins",
+        ),
+        setting(
+            CORS(()), "allow_methods", ListOf(_TOKEN_OR_ANY, 0, _MOST_LISTED, distinct=True),
+            "Beside GET, HEAD and POST; or *.",
+        ),
+        setting(
+            CORS(()), "allow_headers", ListOf(_TOKEN_OR_ANY, 0, _MOST_LISTED, distinct=True),
+            "Headers that requests may have; or *.",
+        ),
+        setting(
+            CORS(()), "expose_headers", ListOf(_TOKEN_OR_ANY, 0, _MOST_LISTED, distinct=True),
+            "Headers of responses that pages may read; or *.",
+        ),
+        setting(CORS(()), "allow_credentials", Boolean(), "Let pages use cookies and client certificates."),
+        setting(CORS(()), "max_age", Duration(zero=True), "So long a browser may keep the answer to a preflight."),
+    ),
+    name="cors",
+    description="Which pages of other origins may use responses (Fetch standard).",
+)
+
 # --- the whole ----------------------------------------------------------------------------------
 
 BACKEND_FILTERS: Final = (
@@ -198,6 +287,7 @@ BACKEND_FILTERS: Final = (
     Field("response_headers", _HEADERS_OF_RESPONSES, "Changes to the headers of responses."),
     Field("redirect", REDIRECT, "Send the client elsewhere."),
     Field("rewrite", REWRITE, "What the upstream is asked for."),
+    Field("cors", CORS_RULES, "Which pages of other origins may use responses."),
 )
 RULE_FILTERS: Final = (
     *BACKEND_FILTERS,
@@ -205,4 +295,5 @@ RULE_FILTERS: Final = (
     Field("timeouts", TIMEOUTS, "In place of the upstream's response_timeout."),
     Field("max_body_size", Size(0, 1024**5), "The body of a request, in place of the listener's limit; past it 413."),
     Field("retry", RETRY, "When a request is sent again."),
+    Field("rate_limit", RATE_LIMIT, "How many requests the rule takes; past it 429."),
 )

@@ -8,11 +8,20 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from edgegw.config.document_filters import FIXED_RESPONSE, REDIRECT, RETRY, REWRITE, TIMEOUTS
+from edgegw.config.document_filters import (
+    CORS_RULES,
+    FIXED_RESPONSE,
+    REDIRECT,
+    RETRY,
+    REWRITE,
+    TIMEOUTS,
+    rate_limit,
+)
 from edgegw.config.faults import Report
 from edgegw.config.nodes import Node
 from edgegw.config.shapes import Section
 from edgegw.model import (
+    CORS,
     FieldHeaders,
     Filters,
     FixedResponse,
@@ -58,17 +67,19 @@ class FilterTranslation:
         filters = self.backend(section, has_prefix)
         retry = section.get("retry")
         timeouts = section.get("timeouts")
+        limit = section.get("rate_limit")
         return evolve(
             filters,
             fixed_response=self._fixed(section.get("fixed_response")),
             timeouts=None if timeouts is None else TIMEOUTS.settings(timeouts, Timeouts()),
             max_body=section.get("max_body_size"),
             retry=None if retry is None else self._retry(retry),
+            rate_limit=None if limit is None else rate_limit(limit),
         )
 
     def backend(self, section: Section, has_prefix: bool) -> Filters:
         """Make the filters of one backend of a rule, or those of a rule that backends may have too."""
-        redirect, rewrite = section.get("redirect"), section.get("rewrite")
+        redirect, rewrite, cors = section.get("redirect"), section.get("rewrite"), section.get("cors")
         if redirect is not None and rewrite is not None:
             self._report.fault(
                 section.node.key("rewrite"), "does not go with redirect: nothing is sent to an upstream", "leave it out"
@@ -82,6 +93,7 @@ class FilterTranslation:
             rewrite=None if rewrite is None else evolve(
                 REWRITE.settings(rewrite, Rewrite()), path=self._path(rewrite, has_prefix)
             ),
+            cors=None if cors is None else CORS_RULES.settings(cors, CORS(())),
         )
 
     # --- headers and places -----------------------------------------------------------------

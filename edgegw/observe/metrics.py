@@ -275,7 +275,8 @@ class _Families(Collector):
         yield _gauge("edgegw_upstream_connections_idle", "Connections kept for a later request.", ("upstream",),
                      (((name,), m.idle) for name, m in upstreams))
         yield _counter("edgegw_upstream_retries_total",
-                       "Requests sent again: because a kept connection was closed, or by a rule.", ("upstream",), (((name,), m.retries) for name, m in upstreams))
+                       "Requests sent again: because a kept connection was closed, or by a rule.", ("upstream",),
+                       (((name,), m.retries) for name, m in upstreams))
         yield _counter("edgegw_upstream_connect_failures_total", "Connections to upstreams that failed.",
                        ("upstream", "reason"),
                        (((name, reason), n) for name, m in upstreams for reason, n in m.connect_failures.items()))

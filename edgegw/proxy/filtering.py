@@ -1,7 +1,8 @@
 """A request whose rule does more than pass it on: filters between a client's connection and an exchange.
 
-In this order: what the rule demands of the client was met before; then its redirect, its fixed response, what the
-upstream is asked for and told, and the exchange.  Responses of upstreams come back the same way.
+In this order: what the rule demands of the client was met before; then how many requests it takes, preflights of
+CORS, its redirect, its fixed response, what the upstream is asked for and told, and the exchange.  Responses of
+upstreams come back the same way.
 """
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 
+from edgegw.filters.cors import CORSRules
 from edgegw.filters.header_changes import changed_block
 from edgegw.filters.places import Asked, location, rewritten_host, rewritten_target
 from edgegw.headers.request import HeaderRefusal
@@ -23,6 +25,7 @@ from edgegw.proxy.retrying import RetryingExchange
 from edgegw.proxy.rule_filters import RuleFilters, Treatment
 from edgegw.proxy.site import Backend, Target
 from edgegw.upstream.connection import UpstreamConnection
+from edgegw.verdict import Reason
 from edgegw.wire.http1 import Field, RequestHead, ResponseHead
 
 __all__ = ["FilteredDownstream", "FilteredRequest", "begin"]
@@ -93,6 +96,7 @@ class FilteredRequest:
         self._backend: Backend | None = None
         self._timer: IDelayedCall | None = None
         self._responding = False
+        self._origin = self._origin_of(head) if treatment.cors is not None else None
         self._line = self._host = self._lines = b""
 
     # --- answers of the gateway's own -------------------------------------------------------
@@ -100,6 +104,14 @@ class FilteredRequest:
     def answered(self) -> bool:
         """Answer here, if the rule says so."""
         rules, treatment = self._rules, self._treatment
+        if rules.limiter is not None:
+            wait = rules.limiter.take(self.info)
+            if wait > 0:
+                rules.own.refuse(Reason.RATE_LIMITED)
+                self.own_answer(429, rules.limiter.lines(wait))
+                return True
+        if treatment.cors is not None and self._preflight(treatment.cors):
+            return True
         if treatment.redirect is not None:
             place = location(treatment.redirect, self._asked(), rules.prefix)
             if place is None:
@@ -117,14 +129,41 @@ class FilteredRequest:
         scheme = destination.site.request_headers.scheme.decode("ascii")
         return Asked(scheme, destination.host_name, self.info.local_port, self._head.target)
 
-    def own_answer(self, status: int) -> None:
+    @staticmethod
+    def _origin_of(head: RequestHead) -> bytes | None:
+        origins = head.values(b"origin")
+        # Several are none that could be allowed.
+        return origins[0] if len(origins) == 1 else b"" if origins else None
+
+    def _preflight(self, cors: CORSRules) -> bool:
+        """Answer a preflight (Fetch, "CORS-preflight request"), if the request is one."""
+        head, origin = self._head, self._origin
+        asked = head.values(b"access-control-request-method")
+        if origin is None or not cors.is_preflight(head.method, asked):
+            return False
+        if cors.allows(origin):
+            lines = cors.preflight(origin, asked[0], head.values(b"access-control-request-headers"))
+            self._own_response(204, lines, b"", False)
+        else:
+            self._own_response(403, cors.refused(), b"", False)
+        return True
+
+    def own_answer(self, status: int, extra: bytes = b"") -> None:
         """Send an answer of the gateway's, before any exchange."""
         self._rules.own.done(status, 0.0)
-        self._client.answer(status)
+        self._client.answer(status, extra + self._cors_block())
 
-    def _own_response(self, status: int, fields: list[Field], body: bytes) -> None:
+    def _own_response(self, status: int, fields: list[Field], body: bytes, tells_origin: bool = True) -> None:
         self._rules.own.done(status, 0.0)
+        cors = self._treatment.cors
+        if cors is not None and tells_origin:
+            fields = [*fields, *cors.response(self._origin)]
         self._client.own_response(ResponseHead(status, phrase(status), 1, list(fields), b""), body)
+
+    def _cors_block(self) -> bytes:
+        """Give what lets pages read the gateway's own answers."""
+        cors = self._treatment.cors
+        return b"" if cors is None else b"".join(line for _, _, line in cors.response(self._origin))
 
     # --- towards the upstream ---------------------------------------------------------------
 
@@ -205,9 +244,12 @@ class FilteredRequest:
     def respond(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
         """See ``Downstream``."""
         self._responding = True
-        change = self._treatment.response
-        if change is not None:
-            head = _with_fields(head, change.apply(_end_to_end(head)))
+        change, cors = self._treatment.response, self._treatment.cors
+        if change is not None or cors is not None:
+            fields = _end_to_end(head)
+            if cors is not None:
+                fields = [*cors.without(fields), *cors.response(self._origin)]
+            head = _with_fields(head, fields if change is None else change.apply(fields))
         if ended:
             self._end()
         self._client.respond(head, length, data, ended)
@@ -223,7 +265,7 @@ class FilteredRequest:
     def answer(self, status: int) -> None:
         """See ``Downstream``."""
         self._end()
-        self._client.answer(status)
+        self._client.answer(status, self._cors_block())
 
     def cut(self) -> None:
         """See ``Downstream``."""
@@ -240,7 +282,7 @@ class FilteredRequest:
             self._client.cut()
         else:
             self.abandon(504)
-            self._client.answer(504)
+            self._client.answer(504, self._cors_block())
 
     def _end(self) -> None:
         """Nothing more will come of it."""

@@ -6,9 +6,11 @@ from typing import Any
 
 from attrs import frozen
 
+from edgegw.filters.cors import CORSRules
 from edgegw.filters.header_changes import Field, HeaderChange, field
 from edgegw.model import Filters, FixedResponse, PathMatchType, Redirect, Rewrite, RouteRule
 from edgegw.observe.metrics import RequestMetrics
+from edgegw.proxy.rate_limiting import RateLimiter
 from edgegw.proxy.retrying import Tries
 from edgegw.proxy.site import Backend
 
@@ -40,15 +42,18 @@ class Treatment:
     rewrite: Rewrite | None
     request: HeaderChange | None
     response: HeaderChange | None
+    cors: CORSRules | None
 
     @classmethod
     def of(cls, rule: Filters, backend: Filters) -> Treatment:
         """Put them together; see :class:`edgegw.model.Filters` for how."""
+        cors = backend.cors or rule.cors
         return cls(
             backend.redirect or rule.redirect,
             backend.rewrite or rule.rewrite,
             _change(rule.request_headers, backend.request_headers),
             _change(rule.response_headers, backend.response_headers),
+            None if cors is None else CORSRules(cors),
         )
 
 
@@ -62,20 +67,27 @@ class RuleFilters:
 
     :ivar own: counts the requests that are answered here.
     :ivar prefix: that the rule matches, where it matches one.
+    :ivar limiter: how many requests it takes; ``None`` for any number.
     :ivar limit: bytes of a request's body; ``None`` for the listener's.
     :ivar seconds: that a request may take; 0 for no limit.
     :ivar tries: ``None`` where a request is sent as without filters.
     """
 
-    __slots__ = ("_of_rule", "_treatments", "fixed", "limit", "own", "prefix", "reactor", "seconds", "tries")
+    __slots__ = ("_of_rule", "_treatments", "fixed", "limit", "limiter", "own", "prefix", "reactor", "seconds", "tries")
 
     def __init__(
-        self, reactor: Any, rule: RouteRule, backends: Mapping[Backend, Filters], own: RequestMetrics
+        self,
+        reactor: Any,
+        rule: RouteRule,
+        backends: Mapping[Backend, Filters],
+        own: RequestMetrics,
+        limiter: RateLimiter | None,
     ) -> None:
         """:param backends: with their own filters."""
         filters = rule.filters
         self.reactor = reactor
         self.own = own
+        self.limiter = limiter
         self.prefix = _prefix(rule)
         self.fixed = None if filters.fixed_response is None else Fixed.of(filters.fixed_response)
         self.limit = filters.max_body

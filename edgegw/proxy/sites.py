@@ -17,6 +17,7 @@ from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.policing import chain_of
+from edgegw.proxy.rate_limiting import RateLimiter
 from edgegw.proxy.rule_filters import RuleFilters
 from edgegw.proxy.site import Backend, Site, Target
 from edgegw.upstream.pool import UpstreamPool
@@ -48,6 +49,7 @@ class SiteBuilder:
         self._deadlines = deadlines
         self._count_error = count_error
         self._targets: dict[tuple[str, int, int], Target] = {}
+        self._limiters: dict[tuple[str, int], RateLimiter] = {}
         self.sites: list[Site] = []
         self.chains: list[PolicyChain] = []
         self.keeps_chain: dict[str, bool] = {}
@@ -115,16 +117,21 @@ class SiteBuilder:
             for ref in rule.backends
         ]
         own = self._metrics.requests(listener.name, "", "")
-        filters = self._build_filters(listener, route, rule, backends)
+        filters = self._build_filters(listener, route, number, rule, backends)
         return Target(backends, own, self.build_access(listener, route, number, rule), filters)
 
     def _build_filters(
-        self, listener: Listener, route: Route, rule: RouteRule, backends: list[Backend]
+        self, listener: Listener, route: Route, number: int, rule: RouteRule, backends: list[Backend]
     ) -> RuleFilters | None:
         if rule.filters == NO_FILTERS and all(ref.filters == NO_FILTERS for ref in rule.backends):
             return None
         own = {backend: ref.filters for backend, ref in zip(backends, rule.backends, strict=True)}
-        return RuleFilters(self._reactor, rule, own, self._metrics.requests(listener.name, route.name, ""))
+        limit = rule.filters.rate_limit
+        limiter = None
+        if limit is not None:
+            # One for a rule, however many listeners it is on.
+            limiter = self._limiters.setdefault((route.name, number), RateLimiter(limit))
+        return RuleFilters(self._reactor, rule, own, self._metrics.requests(listener.name, route.name, ""), limiter)
 
     def build_access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
         """Make what a rule demands of clients; ``None`` where it demands nothing."""
