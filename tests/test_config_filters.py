@@ -9,6 +9,7 @@ from edgegw.model import (
     Filters,
     FixedResponse,
     HeaderModifier,
+    Mirror,
     PathModifier,
     PathModifierType,
     RateLimit,
@@ -169,6 +170,17 @@ class FilterConfigTests(ConfigTestCase):
         self.assertEqual(got.cors, CORS(("*",), (), ("*",), (), True, 0.0))
         for origin in ("a.example", "https://a.example/", "https://a.*.example", "https://a@b", "'null'"):
             self.fault(f"cors: {{allow_origins: [{origin}]}}{BACKENDS}", "is not an origin")
+
+    def test_mirrors(self) -> None:
+        """All requests, or a share of them."""
+        got = self.filters(
+            "mirrors: [{upstream: u}, {upstream: u, percent: 0.5}, {upstream: u, fraction: {numerator: 3}}]"
+        )
+        self.assertEqual(got.mirrors, (Mirror("u"), Mirror("u", 5000, 1_000_000), Mirror("u", 3, 100)))
+        self.fault("mirrors: [{upstream: v}]" + BACKENDS, "there is no upstream v")
+        self.fault("mirrors: [{upstream: u, percent: 1, fraction: {numerator: 1}}]" + BACKENDS, "beside percent")
+        self.fault("mirrors: [{upstream: u, percent: 101}]" + BACKENDS, "101 is out of range")
+        self.fault("mirrors: [{upstream: u, fraction: {numerator: 4, denominator: 3}}]" + BACKENDS, "is greater")
 
     def test_no_backends(self) -> None:
         """A rule that sends requests nowhere answers them."""

@@ -48,6 +48,7 @@ def used() -> Metrics:
     listener.handshake_failed(Reason.NO_CERTIFICATE, 0.003)
     metrics.requests("web", "api", "app").done(200, 0.02)
     metrics.requests("web", "api", "").refuse(Reason.CLIENT_UNVERIFIED)
+    metrics.mirror("web", "api", "app").answered += 1
     metrics.policy("web", "spiffe").accepted += 1
     metrics.upstream("app")
     plugins = PluginCounters()

@@ -4,17 +4,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from edgegw.config.document_terms import FILE, HOSTNAME, setting
+from edgegw.config.document_terms import FILE, HOSTNAME, NAME, setting
 from edgegw.config.faults import Report
 from edgegw.config.header_names import HEADER_VALUE, REQUEST_HEADER, RESPONSE_HEADER
-from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Size, Text, Unparsable, Words
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Number, Parsed, Size, Text, Unparsable, Words
 from edgegw.config.shapes import REQUIRED, Entries, Field, ListOf, Record, Section
-from edgegw.model import CORS, PathModifierType, RateLimit, RateLimitKey, Redirect, Retry, Timeouts
+from edgegw.model import CORS, Mirror, PathModifierType, RateLimit, RateLimitKey, Redirect, Retry, Timeouts
 
 __all__ = [
     "BACKEND_FILTERS",
     "CORS_RULES",
     "FIXED_RESPONSE",
+    "MIRROR",
     "PATH_MODIFIER",
     "RATE_LIMIT",
     "REDIRECT",
@@ -22,6 +23,7 @@ __all__ = [
     "REWRITE",
     "RULE_FILTERS",
     "TIMEOUTS",
+    "mirror",
     "rate_limit",
 ]
 
@@ -280,6 +282,52 @@ CORS_RULES: Final = Record(
     description="Which pages of other origins may use responses (Fetch standard).",
 )
 
+# --- mirrors ------------------------------------------------------------------------------------
+
+
+def _check_mirror(section: Section, report: Report) -> None:
+    if "percent" in section and "fraction" in section:
+        report.fault(section.node.key("fraction"), "stands beside percent", "give one of the two")
+
+
+def _check_fraction(section: Section, report: Report) -> None:
+    if section.get("numerator", 0) > section.get("denominator", 100):
+        report.fault(section.at("numerator"), "is greater than the denominator", "give as much as that at most")
+
+
+MIRROR: Final = Record(
+    (
+        Field("upstream", NAME, "The name of an upstream.", REQUIRED),
+        Field("percent", Number(0, 100), "Of the requests. Default: all of them."),
+        Field(
+            "fraction",
+            Record(
+                (
+                    Field("numerator", Integer(0, 1_000_000), "Of so many requests.", REQUIRED),
+                    Field("denominator", Integer(1, 1_000_000), "So many requests.", 100),
+                ),
+                check=_check_fraction,
+            ),
+            "In place of percent.",
+        ),
+    ),
+    name="mirror",
+    description="An upstream that gets copies of requests, whose responses nobody sees.",
+    check=_check_mirror,
+)
+
+
+def mirror(section: Section) -> Mirror:
+    """Make the model of a mirror."""
+    numerator, denominator = 100, 100
+    if "percent" in section:
+        numerator, denominator = round(section.get("percent", 100.0) * 10_000), 1_000_000
+    fraction = section.get("fraction")
+    if fraction is not None:
+        numerator, denominator = fraction.get("numerator", 0), fraction.get("denominator", 100)
+    return Mirror(section.get("upstream", ""), numerator, denominator)
+
+
 # --- the whole ----------------------------------------------------------------------------------
 
 BACKEND_FILTERS: Final = (
@@ -288,6 +336,7 @@ BACKEND_FILTERS: Final = (
     Field("redirect", REDIRECT, "Send the client elsewhere."),
     Field("rewrite", REWRITE, "What the upstream is asked for."),
     Field("cors", CORS_RULES, "Which pages of other origins may use responses."),
+    Field("mirrors", ListOf(MIRROR, 1, 16), "Upstreams that get copies of requests."),
 )
 RULE_FILTERS: Final = (
     *BACKEND_FILTERS,

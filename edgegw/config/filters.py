@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +16,12 @@ from edgegw.config.document_filters import (
     RETRY,
     REWRITE,
     TIMEOUTS,
+    mirror,
     rate_limit,
 )
 from edgegw.config.faults import Report
 from edgegw.config.nodes import Node
-from edgegw.config.shapes import Section
+from edgegw.config.shapes import Section, did_you_mean
 from edgegw.model import (
     CORS,
     FieldHeaders,
@@ -29,6 +31,7 @@ from edgegw.model import (
     HeaderModifier,
     InjectorUse,
     Listener,
+    Mirror,
     PathModifier,
     PathModifierType,
     PEMHeader,
@@ -38,7 +41,7 @@ from edgegw.model import (
     Timeouts,
 )
 
-__all__ = ["FilterTranslation"]
+__all__ = ["FilterTranslation", "check_upstream_name"]
 
 _MOST_BYTES: Final = 1_048_576
 
@@ -48,10 +51,14 @@ class FilterTranslation:
 
     :param directory: what relative paths start from.
     :param listeners: whose injectors own headers.
+    :param upstreams: the names of all.
     """
 
-    def __init__(self, directory: Path, listeners: Iterable[Listener], report: Report) -> None:
+    def __init__(
+        self, directory: Path, listeners: Iterable[Listener], upstreams: AbstractSet[str], report: Report
+    ) -> None:
         self._directory = directory
+        self._upstreams = upstreams
         self._report = report
         self._owners: dict[str, str] = {}
         for listener in listeners:
@@ -94,7 +101,12 @@ class FilterTranslation:
                 REWRITE.settings(rewrite, Rewrite()), path=self._path(rewrite, has_prefix)
             ),
             cors=None if cors is None else CORS_RULES.settings(cors, CORS(())),
+            mirrors=tuple(self._mirror(item.value) for item in section.items("mirrors")),
         )
+
+    def _mirror(self, section: Section) -> Mirror:
+        check_upstream_name(section, self._upstreams, self._report)
+        return mirror(section)
 
     # --- headers and places -----------------------------------------------------------------
 
@@ -173,6 +185,14 @@ class FilterTranslation:
         if "methods" in section:
             changes["methods"] = frozenset(item.value for item in section.items("methods"))
         return evolve(RETRY.settings(section, Retry()), **changes)
+
+
+def check_upstream_name(section: Section, upstreams: AbstractSet[str], report: Report) -> None:
+    """Find fault with ``upstream`` where there is none of that name."""
+    name = section.get("upstream", "")
+    if "upstream" in section and name not in upstreams:
+        remedy = did_you_mean(name, sorted(upstreams)) or f"add {name} to upstreams"
+        report.fault(section.at("upstream"), f"there is no upstream {name}", remedy)
 
 
 def _owned(injector: HeaderInjection) -> Iterable[str]:

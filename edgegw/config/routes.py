@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 
 from edgegw.config.document_routes import BACKEND, PATH, RULE
 from edgegw.config.faults import Report
-from edgegw.config.filters import FilterTranslation
+from edgegw.config.filters import FilterTranslation, check_upstream_name
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.shapes import Item, Section, did_you_mean
 from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatch, PathMatchType, Route, RouteMatch, RouteRule
@@ -77,11 +77,9 @@ def _backend(
     item: Item[Section], upstreams: AbstractSet[str], filters: FilterTranslation, has_prefix: bool, report: Report
 ) -> BackendRef:
     section = item.value
-    name = section.get("upstream", "")
-    if "upstream" in section and name not in upstreams:
-        remedy = did_you_mean(name, sorted(upstreams)) or f"add {name} to upstreams"
-        report.fault(section.at("upstream"), f"there is no upstream {name}", remedy)
-    return BACKEND.settings(section, BackendRef(name, filters=filters.backend(section, has_prefix)))
+    check_upstream_name(section, upstreams, report)
+    ref = BackendRef(section.get("upstream", ""), filters=filters.backend(section, has_prefix))
+    return BACKEND.settings(section, ref)
 
 
 def _check_hostnames(section: Section, names: AbstractSet[str | None], report: Report) -> None:

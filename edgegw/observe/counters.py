@@ -25,6 +25,7 @@ __all__ = [
     "STATUS_CLASSES",
     "Histogram",
     "ListenerMetrics",
+    "MirrorMetrics",
     "PolicyMetrics",
     "RequestMetrics",
     "UpstreamMetrics",
@@ -261,6 +262,22 @@ class RequestMetrics:
         """
         self.responses[min(status // 100, 5)] += 1
         self.seconds.observe(seconds)
+
+
+class MirrorMetrics:
+    """What became of the copies of requests of one listener and route for one upstream.
+
+    :ivar answered: that got a response.
+    :ivar failed: for which the upstream could not be reached, or gave no whole response.
+    :ivar dropped: that were given up: the mirror was behind, too many were under way, or the client had left.
+    """
+
+    __slots__ = ("answered", "dropped", "failed")
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.failed = 0
+        self.dropped = 0
 
 
 class UpstreamMetrics:

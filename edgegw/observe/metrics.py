@@ -40,12 +40,15 @@ from edgegw.observe.counters import (
     STATUS_CLASSES,
     Histogram,
     ListenerMetrics,
+    MirrorMetrics,
     PolicyMetrics,
     RequestMetrics,
     UpstreamMetrics,
 )
 
-__all__ = ["ListenerMetrics", "Metrics", "PolicyMetrics", "RequestMetrics", "UpstreamMetrics", "versions"]
+__all__ = [
+    "ListenerMetrics", "Metrics", "MirrorMetrics", "PolicyMetrics", "RequestMetrics", "UpstreamMetrics", "versions",
+]
 
 _log = Logger(namespace="edgegw.metrics")
 
@@ -87,6 +90,7 @@ class Metrics:
         self.listeners: dict[str, ListenerMetrics] = {}
         self.routes: dict[RequestKey, RequestMetrics] = {}
         self.upstreams: dict[str, UpstreamMetrics] = {}
+        self.mirrors: dict[RequestKey, MirrorMetrics] = {}
         self.policies: dict[PolicyKey, PolicyMetrics] = {}
         self.plugin_families: list[Callable[[], Iterable[Metric]]] = []
         self.expiry: dict[ExpiryKey, float] = {}
@@ -109,6 +113,10 @@ class Metrics:
         :param upstream: ``""`` where the gateway answered itself.
         """
         return self.routes.setdefault((listener, route, upstream), RequestMetrics())
+
+    def mirror(self, listener: str, route: str, upstream: str) -> MirrorMetrics:
+        """Give the counters of the copies that an upstream gets, the same object at every call."""
+        return self.mirrors.setdefault((listener, route, upstream), MirrorMetrics())
 
     def upstream(self, name: str) -> UpstreamMetrics:
         """Give an upstream's counters, the same object at every call."""
@@ -263,6 +271,10 @@ class _Families(Collector):
                 refused[listener, route, code] = refused.get((listener, route, code), 0) + number
         yield _counter("edgegw_requests_refused_total", "Requests that a rule refused because of who sent them.",
                        ("listener", "route", "reason"), refused.items())
+
+        yield _counter("edgegw_mirrored_requests_total", "Copies of requests for mirrors.", (*labels, "outcome"),
+                       (((*key, outcome), getattr(m, outcome)) for key, m in sorted(self._metrics.mirrors.items())
+                        for outcome in ("answered", "failed", "dropped")))
 
     def _of_upstreams(self) -> Iterator[Metric]:
         upstreams = sorted(self._metrics.upstreams.items())

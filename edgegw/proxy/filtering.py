@@ -1,8 +1,8 @@
 """A request whose rule does more than pass it on: filters between a client's connection and an exchange.
 
 In this order: what the rule demands of the client was met before; then how many requests it takes, preflights of
-CORS, its redirect, its fixed response, what the upstream is asked for and told, and the exchange.  Responses of
-upstreams come back the same way.
+CORS, its redirect, its fixed response, what the upstream is asked for and told, copies for mirrors, and the exchange.
+Responses of upstreams come back the same way.
 """
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from edgegw.proxy.answers import phrase
 from edgegw.proxy.body import TrailerRules
 from edgegw.proxy.destination import Destination
 from edgegw.proxy.exchange import Downstream, Exchange
+from edgegw.proxy.mirroring import Copy
 from edgegw.proxy.plugin_backend import PluginCall
 from edgegw.proxy.retrying import RetryingExchange
 from edgegw.proxy.rule_filters import RuleFilters, Treatment
@@ -96,6 +97,7 @@ class FilteredRequest:
         self._backend: Backend | None = None
         self._timer: IDelayedCall | None = None
         self._responding = False
+        self._copies: list[Copy] = []
         self._origin = self._origin_of(head) if treatment.cors is not None else None
         self._line = self._host = self._lines = b""
 
@@ -219,11 +221,21 @@ class FilteredRequest:
         backend, tries = self._backend, self._rules.tries
         assert backend is not None
         request = (self, backend, self._head.method, self._line, self._host, self._lines)
+        for mirror in self._treatment.mirrors:
+            copy = mirror.copy(self.info, *request[2:])
+            if copy is not None:
+                if not ended:
+                    self._copies.append(copy)
+                copy.start(body, ended, waits)
         exchange = self._exchange = Exchange(*request) if tries is None else RetryingExchange(*request, tries)
         exchange.start(body, ended, waits)
 
     def body(self, data: bytes, ended: bool) -> None:
         """See :meth:`Exchange.body`."""
+        for copy in self._copies:
+            copy.body(data, ended)
+        if ended:
+            self._copies.clear()
         if self._exchange is not None:
             self._exchange.body(data, ended)
 
@@ -290,6 +302,10 @@ class FilteredRequest:
         if timer is not None:
             timer.cancel()
         self._exchange = None
+        copies, self._copies = self._copies, []
+        for copy in copies:
+            # The rest of the request will not come.
+            copy.abandon()
 
     def abandon(self, status: int) -> None:
         """See :meth:`Exchange.abandon`."""

@@ -1,15 +1,16 @@
 """The filters of one rule, ready for the data path."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
 
 from edgegw.filters.cors import CORSRules
 from edgegw.filters.header_changes import Field, HeaderChange, field
-from edgegw.model import Filters, FixedResponse, PathMatchType, Redirect, Rewrite, RouteRule
+from edgegw.model import Filters, FixedResponse, Mirror, PathMatchType, Redirect, Rewrite, RouteRule
 from edgegw.observe.metrics import RequestMetrics
+from edgegw.proxy.mirroring import MirrorTarget
 from edgegw.proxy.rate_limiting import RateLimiter
 from edgegw.proxy.retrying import Tries
 from edgegw.proxy.site import Backend
@@ -43,9 +44,10 @@ class Treatment:
     request: HeaderChange | None
     response: HeaderChange | None
     cors: CORSRules | None
+    mirrors: tuple[MirrorTarget, ...]
 
     @classmethod
-    def of(cls, rule: Filters, backend: Filters) -> Treatment:
+    def of(cls, rule: Filters, backend: Filters, mirrors: tuple[MirrorTarget, ...]) -> Treatment:
         """Put them together; see :class:`edgegw.model.Filters` for how."""
         cors = backend.cors or rule.cors
         return cls(
@@ -54,6 +56,7 @@ class Treatment:
             _change(rule.request_headers, backend.request_headers),
             _change(rule.response_headers, backend.response_headers),
             None if cors is None else CORSRules(cors),
+            mirrors,
         )
 
 
@@ -82,8 +85,12 @@ class RuleFilters:
         backends: Mapping[Backend, Filters],
         own: RequestMetrics,
         limiter: RateLimiter | None,
+        mirror: Callable[[Mirror], MirrorTarget],
     ) -> None:
-        """:param backends: with their own filters."""
+        """
+        :param backends: with their own filters.
+        :param mirror: makes a mirror ready.
+        """
         filters = rule.filters
         self.reactor = reactor
         self.own = own
@@ -97,8 +104,12 @@ class RuleFilters:
         if timeouts is not None or filters.retry is not None:
             seconds = 0.0 if timeouts is None else timeouts.backend_request
             self.tries = Tries(reactor, filters.retry, seconds, timeouts is not None)
-        self._of_rule = Treatment.of(filters, Filters())
-        self._treatments = {backend: Treatment.of(filters, own) for backend, own in backends.items()}
+        mirrors = tuple(map(mirror, filters.mirrors))
+        self._of_rule = Treatment.of(filters, Filters(), mirrors)
+        self._treatments = {
+            backend: Treatment.of(filters, of_backend, (*mirrors, *map(mirror, of_backend.mirrors)))
+            for backend, of_backend in backends.items()
+        }
 
     def treatment(self, backend: Backend | None) -> Treatment:
         """Give what is done with requests for a backend, or where there is none."""

@@ -9,12 +9,13 @@ from edgegw.headers.request import RequestHeaders
 from edgegw.headers.response import ResponseHeaders
 from edgegw.interfaces import IHeaderInjector
 from edgegw.match.routes import RouteTable
-from edgegw.model import NO_FILTERS, ClientRequirement, Gateway, Listener, PathMatch, Route, RouteRule, Upstream
+from edgegw.model import NO_FILTERS, ClientRequirement, Gateway, Listener, Mirror, PathMatch, Route, RouteRule, Upstream
 from edgegw.model import Protocol as ListenerProtocol
 from edgegw.names import covers
 from edgegw.observe.metrics import Metrics
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.access import RuleAccess
+from edgegw.proxy.mirroring import MirrorTarget
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.policing import chain_of
 from edgegw.proxy.rate_limiting import RateLimiter
@@ -32,6 +33,7 @@ class SiteBuilder:
     :ivar upstreams: by name.
     :ivar sites: those that were made.
     :ivar chains: the policies of rules.
+    :ivar mirrors: of rules and their backends.
     :ivar keeps_chain: by a listener's name, whether a rule reads the chain that its clients were verified with.
     """
 
@@ -49,6 +51,7 @@ class SiteBuilder:
         self._deadlines = deadlines
         self._count_error = count_error
         self._targets: dict[tuple[str, int, int], Target] = {}
+        self.mirrors: list[MirrorTarget] = []
         self._limiters: dict[tuple[str, int], RateLimiter] = {}
         self.sites: list[Site] = []
         self.chains: list[PolicyChain] = []
@@ -131,7 +134,21 @@ class SiteBuilder:
         if limit is not None:
             # One for a rule, however many listeners it is on.
             limiter = self._limiters.setdefault((route.name, number), RateLimiter(limit))
-        return RuleFilters(self._reactor, rule, own, self._metrics.requests(listener.name, route.name, ""), limiter)
+
+
+        def mirror(model: Mirror) -> MirrorTarget:
+            metrics = self._metrics.mirror(listener.name, route.name, model.upstream)
+            target = MirrorTarget(model, self.upstreams[model.upstream], metrics)
+            self.mirrors.append(target)
+            return target
+
+        own_metrics = self._metrics.requests(listener.name, route.name, "")
+        return RuleFilters(self._reactor, rule, own, own_metrics, limiter, mirror)
+
+    def close_mirrors(self) -> None:
+        """Give up the copies of requests that are under way."""
+        for mirror in self.mirrors:
+            mirror.close()
 
     def build_access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
         """Make what a rule demands of clients; ``None`` where it demands nothing."""
