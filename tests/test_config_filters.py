@@ -3,13 +3,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
+
 from edgegw.config import ConfigError, describe
 from edgegw.model import (
     CORS,
+    ExternalAuth,
     Filters,
     FixedResponse,
     HeaderModifier,
     Mirror,
+    OnFailure,
     PathModifier,
     PathModifierType,
     RateLimit,
@@ -42,11 +46,11 @@ class FilterConfigTests(ConfigTestCase):
             self.load(BEGIN % listener + ROUTES % text)
         return [f"{one.problem}; {one.remedy}" for one in caught.exception.faults]
 
-    def fault(self, text: str, *parts: str, listener: str = "") -> None:
+    def fault(self, text: str, *parts: str, listener: str = "", warned: bool = False) -> None:
         faults = self.faults(text, listener)
-        self.assertEqual(len(faults), 1, faults)
+        self.assertEqual(len(faults), 1 + warned, faults)
         for part in parts:
-            self.assertIn(part, faults[0])
+            self.assertIn(part, faults[-1])
 
     # --- headers ---
 
@@ -181,6 +185,31 @@ class FilterConfigTests(ConfigTestCase):
         self.fault("mirrors: [{upstream: u, percent: 1, fraction: {numerator: 1}}]" + BACKENDS, "beside percent")
         self.fault("mirrors: [{upstream: u, percent: 101}]" + BACKENDS, "101 is out of range")
         self.fault("mirrors: [{upstream: u, fraction: {numerator: 4, denominator: 3}}]" + BACKENDS, "is greater")
+
+    def test_external_auth(self) -> None:
+        """A URL, and what is told to whom."""
+        self.assertEqual(self.filters("external_auth: {url: 'http://h/'}").external_auth, ExternalAuth("http://h/"))
+        got = self.filters(
+            "external_auth: {url: 'https://h:1/x?y=z', timeout: 1s, request_headers: [X-A], facts: {x-b: '{subject}'}, "
+            "upstream_headers: [x-c], client_headers: [], on_failure: allow, status: 503, ca_certificates: ca.pem}"
+        ).external_auth
+        assert got is not None
+        self.assertEqual(got.ca_certificates, (self.directory / "ca.pem").read_bytes())
+        self.assertEqual(
+            evolve(got, ca_certificates=None),
+            ExternalAuth(
+                "https://h:1/x?y=z", 1.0, ("x-a",), (("x-b", "{subject}"),), ("x-c",), (), OnFailure.ALLOW, 503
+            ),
+        )
+        for url in ("h/x", "ftp://h/", "'http://h/ x'", "'http://u@h/'", "'http://h:0/'", "'http:///x'", "'http://h:x/'"):
+            self.fault(f"external_auth: {{url: {url}}}{BACKENDS}", "URL" if "@" not in url else "user")
+        url = "url: 'http://h/'"
+        self.fault(f"external_auth: {{{url}, upstream_headers: [x-forwarded-client-cert]}}{BACKENDS}", "who is calling")
+        self.fault(f"external_auth: {{{url}, facts: {{cookie: '{{subject}}'}}}}{BACKENDS}", "among request_headers")
+        self.fault(f"external_auth: {{{url}, ca_certificates: server.key}}{BACKENDS}", "no CA certificate", warned=True)
+        injection = ", header_injection: [fields: {headers: {x-caller: '{peer}'}}]"
+        for key in ("request_headers", "upstream_headers"):
+            self.fault(f"external_auth: {{{url}, {key}: [x-caller]}}{BACKENDS}", "injects it", listener=injection)
 
     def test_no_backends(self) -> None:
         """A rule that sends requests nowhere answers them."""

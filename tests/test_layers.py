@@ -58,7 +58,9 @@ ALLOWED: dict[str, set[str]] = {
     "environment": CONTRACTS | {"following", "http_client", "observe"},
     "upstream": CONTRACTS | PURE | {"deadlines", "tcp", "observe"},
     "tls": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step"},
-    "proxy": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step", "tls", "upstream"},
+    "proxy": CONTRACTS
+    | PURE
+    | {"deadlines", "http_client", "tcp", "observe", "policy_chain", "policy_step", "tls", "upstream"},
     # what puts it together
     "service": CONTRACTS
     | PURE

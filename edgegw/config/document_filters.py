@@ -3,17 +3,31 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 from edgegw.config.document_terms import FILE, HOSTNAME, NAME, setting
 from edgegw.config.faults import Report
 from edgegw.config.header_names import HEADER_VALUE, REQUEST_HEADER, RESPONSE_HEADER
+from edgegw.config.injection import HEADER_TEMPLATES
 from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Number, Parsed, Size, Text, Unparsable, Words
 from edgegw.config.shapes import REQUIRED, Entries, Field, ListOf, Record, Section
-from edgegw.model import CORS, Mirror, PathModifierType, RateLimit, RateLimitKey, Redirect, Retry, Timeouts
+from edgegw.model import (
+    CORS,
+    ExternalAuth,
+    Mirror,
+    OnFailure,
+    PathModifierType,
+    RateLimit,
+    RateLimitKey,
+    Redirect,
+    Retry,
+    Timeouts,
+)
 
 __all__ = [
     "BACKEND_FILTERS",
     "CORS_RULES",
+    "EXTERNAL_AUTH",
     "FIXED_RESPONSE",
     "MIRROR",
     "PATH_MODIFIER",
@@ -328,6 +342,53 @@ def mirror(section: Section) -> Mirror:
     return Mirror(section.get("upstream", ""), numerator, denominator)
 
 
+# --- a service that decides ---------------------------------------------------------------------
+
+
+def _parse_url(text: str) -> str:
+    remedy = "write http:// or https:// with a host and a path, without user, fragment and spaces"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise Unparsable("is not a URL", remedy) from None
+    plain = text.isascii() and text.isprintable() and " " not in text
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not plain:
+        raise Unparsable("is not a URL of http or https", remedy)
+    if "@" in parts.netloc or "#" in text:
+        raise Unparsable("has a user or a fragment", remedy)
+    return text
+
+
+_auth = ExternalAuth("")
+EXTERNAL_AUTH: Final = Record(
+    (
+        Field(
+            "url", Parsed("a URL of http or https", _parse_url, {"pattern": r"^https?://[!-~]+$"}),
+            "Asked with GET about each request; 200 lets it pass.", REQUIRED, "url",
+        ),
+        setting(_auth, "timeout", Duration(maximum=60.0), "For the answer."),
+        setting(
+            _auth, "request_headers", ListOf(REQUEST_HEADER, 0, _MOST_LISTED, distinct=True),
+            "Headers of the client's that the service is told.",
+        ),
+        Field("facts", HEADER_TEMPLATES, "Headers for the service, made of facts about the client."),
+        setting(
+            _auth, "upstream_headers", ListOf(REQUEST_HEADER, 0, _MOST_LISTED, distinct=True),
+            "Headers of its answer that the upstream gets; what clients send under these names is taken out.",
+        ),
+        setting(
+            _auth, "client_headers", ListOf(RESPONSE_HEADER, 0, _MOST_LISTED, distinct=True),
+            "Headers of its answer that the client gets where it refuses.",
+        ),
+        setting(_auth, "on_failure", Choice(OnFailure), "Without a decision: refuse the request, or allow it."),
+        setting(_auth, "status", Integer(400, 599), "What the client gets without a decision."),
+        Field("ca_certificates", FILE, "A PEM file that an https service's chain ends in. Default: the system's."),
+        setting(_auth, "concurrency", Integer(1, 10_000), "Requests to the service at a time; more wait."),
+    ),
+    name="external_auth",
+)
+
 # --- the whole ----------------------------------------------------------------------------------
 
 BACKEND_FILTERS: Final = (
@@ -345,4 +406,5 @@ RULE_FILTERS: Final = (
     Field("max_body_size", Size(0, 1024**5), "The body of a request, in place of the listener's limit; past it 413."),
     Field("retry", RETRY, "When a request is sent again."),
     Field("rate_limit", RATE_LIMIT, "How many requests the rule takes; past it 429."),
+    Field("external_auth", EXTERNAL_AUTH, "A service that decides about each request."),
 )

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from edgegw.config.certificates import CertificateFiles
 from edgegw.config.document_filters import (
     CORS_RULES,
+    EXTERNAL_AUTH,
     FIXED_RESPONSE,
     REDIRECT,
     RETRY,
@@ -24,6 +26,7 @@ from edgegw.config.nodes import Node
 from edgegw.config.shapes import Section, did_you_mean
 from edgegw.model import (
     CORS,
+    ExternalAuth,
     FieldHeaders,
     Filters,
     FixedResponse,
@@ -50,14 +53,21 @@ class FilterTranslation:
     """Makes the model of filters.
 
     :param directory: what relative paths start from.
+    :param files: reads certificates.
     :param listeners: whose injectors own headers.
     :param upstreams: the names of all.
     """
 
     def __init__(
-        self, directory: Path, listeners: Iterable[Listener], upstreams: AbstractSet[str], report: Report
+        self,
+        directory: Path,
+        files: CertificateFiles,
+        listeners: Iterable[Listener],
+        upstreams: AbstractSet[str],
+        report: Report,
     ) -> None:
         self._directory = directory
+        self._files = files
         self._upstreams = upstreams
         self._report = report
         self._owners: dict[str, str] = {}
@@ -74,7 +84,7 @@ class FilterTranslation:
         filters = self.backend(section, has_prefix)
         retry = section.get("retry")
         timeouts = section.get("timeouts")
-        limit = section.get("rate_limit")
+        limit, auth = section.get("rate_limit"), section.get("external_auth")
         return evolve(
             filters,
             fixed_response=self._fixed(section.get("fixed_response")),
@@ -82,6 +92,7 @@ class FilterTranslation:
             max_body=section.get("max_body_size"),
             retry=None if retry is None else self._retry(retry),
             rate_limit=None if limit is None else rate_limit(limit),
+            external_auth=None if auth is None else self._external_auth(auth),
         )
 
     def backend(self, section: Section, has_prefix: bool) -> Filters:
@@ -174,6 +185,31 @@ class FilterTranslation:
             self._report.fault(section.at("file"), problem, "give the path of a readable file of 1MiB or less")
             return b""
         return content
+
+    # --- a service that decides -------------------------------------------------------------
+
+    def _external_auth(self, section: Section) -> ExternalAuth:
+        for key in ("request_headers", "upstream_headers"):
+            for item in section.items(key):
+                self.check_owner(item.value, item.node)
+        auth = EXTERNAL_AUTH.settings(section, ExternalAuth(""))
+        facts = tuple((name, template) for _, name, template in section.get("facts", ()))
+        asked = {item.value for item in section.items("request_headers")} or set(auth.request_headers)
+        for place, name, _ in section.get("facts", ()):
+            if name in asked:
+                self._report.fault(place, f"{name} is among request_headers too", "use another name")
+        if facts:
+            auth = evolve(auth, facts=facts)
+        if "ca_certificates" in section:
+            anchors, findings = self._files.bundle(section.get("ca_certificates", ""))
+            place = section.at("ca_certificates")
+            for finding in findings:
+                self._report.warn(place, finding.problem, finding.remedy)
+            if anchors:
+                auth = evolve(auth, ca_certificates=b"".join(anchor.pem for anchor in anchors))
+            else:
+                self._report.fault(place, "has no CA certificate that can be used", "correct the file")
+        return auth
 
     # --- time, number and size --------------------------------------------------------------
 

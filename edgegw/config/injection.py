@@ -43,7 +43,14 @@ from edgegw.model import (
     XFCCMode,
 )
 
-__all__ = ["DEFAULT_INJECTION", "HEADER_INJECTION", "parse_header_name", "parse_template", "translate_injection"]
+__all__ = [
+    "DEFAULT_INJECTION",
+    "HEADER_INJECTION",
+    "HEADER_TEMPLATES",
+    "parse_header_name",
+    "parse_template",
+    "translate_injection",
+]
 
 #: Injected on listeners that ask for client certificates, where nothing else is said.
 DEFAULT_INJECTION: Final[tuple[HeaderInjection, ...]] = (XFCC(),)
@@ -148,6 +155,9 @@ _TEMPLATE = Parsed(
     },
 )
 
+#: Templates by header name.
+HEADER_TEMPLATES: Final = Entries(_NAME, _TEMPLATE)
+
 _XFCC: Final = Record(
     (
         Field("mode", Choice(XFCCMode), "What happens to the header that the client sent.", XFCC().mode, "mode"),
@@ -175,7 +185,7 @@ _GATEWAYS: Final = Alternatives(
         ),
         Field(
             "fields",
-            Record((Field("headers", Entries(_NAME, _TEMPLATE), "Templates by header name.", REQUIRED),)),
+            Record((Field("headers", HEADER_TEMPLATES, "Templates by header name.", REQUIRED),)),
             "Headers made of facts about the client and of what policies have said.",
         ),
     )

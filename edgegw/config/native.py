@@ -150,7 +150,7 @@ class _Translation:
         by_name = {listener.name: listener for _, listener in listeners}
         names = {upstream.name for upstream in upstreams}
         hostnames = {listener.hostname for _, listener in listeners}
-        filters = FilterTranslation(self._directory, by_name.values(), names, self._report)
+        filters = FilterTranslation(self._directory, self._files, by_name.values(), names, self._report)
         routes = [
             translate_route(item.value, by_name, hostnames, names, self._plugins, filters, self._report)
             for item in document.items("routes")

@@ -1,14 +1,17 @@
 """A request whose rule does more than pass it on: filters between a client's connection and an exchange.
 
 In this order: what the rule demands of the client was met before; then how many requests it takes, preflights of
-CORS, its redirect, its fixed response, what the upstream is asked for and told, copies for mirrors, and the exchange.
-Responses of upstreams come back the same way.
+CORS, its redirect, its fixed response, the service that decides about requests, what the upstream is asked for and
+told, copies for mirrors, and the exchange.  Responses of upstreams come back the same way.
 """
 from __future__ import annotations
 
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from edgegw.filters.cors import CORSRules
 from edgegw.filters.header_changes import changed_block
@@ -20,6 +23,7 @@ from edgegw.proxy.answers import phrase
 from edgegw.proxy.body import TrailerRules
 from edgegw.proxy.destination import Destination
 from edgegw.proxy.exchange import Downstream, Exchange
+from edgegw.proxy.external_auth import Allowed, Refused
 from edgegw.proxy.mirroring import Copy
 from edgegw.proxy.plugin_backend import PluginCall
 from edgegw.proxy.retrying import RetryingExchange
@@ -30,6 +34,8 @@ from edgegw.verdict import Reason
 from edgegw.wire.http1 import Field, RequestHead, ResponseHead
 
 __all__ = ["FilteredDownstream", "FilteredRequest", "begin"]
+
+_log = Logger(namespace="edgegw.http")
 
 
 class FilteredDownstream(Downstream, Protocol):
@@ -98,6 +104,10 @@ class FilteredRequest:
         self._timer: IDelayedCall | None = None
         self._responding = False
         self._copies: list[Copy] = []
+        self._asking: Deferred[Allowed | Refused] | None = None
+        self._paused = False
+        self._held = b""
+        self._ended = self._waits = False
         self._origin = self._origin_of(head) if treatment.cors is not None else None
         self._line = self._host = self._lines = b""
 
@@ -184,8 +194,6 @@ class FilteredRequest:
                 return False
             target = new_target
             host = rewritten_host(rewrite, head.host, self._destination.host_name) or host
-        if treatment.request is not None:
-            lines = changed_block(lines, treatment.request)
         self._backend = backend
         self._line = b"%b %b HTTP/1.1\r\n" % (head.method, target)
         self._host = host
@@ -207,19 +215,60 @@ class FilteredRequest:
         """Give the request's trailers that go on."""
         headers = self._destination.headers
         kept = [] if headers is None else headers.trailers(fields)
-        change = self._treatment.request
-        return kept if change is None else change.trailers(kept)
+        for change in (self._treatment.request, None if self._rules.auth is None else self._rules.auth.told):
+            if change is not None:
+                kept = change.trailers(kept)
+        return kept
 
     def start(self, body: bytes, ended: bool, waits: bool) -> None:
         """See :meth:`Exchange.start`."""
         rules = self._rules
         if rules.seconds:
             self._timer = rules.reactor.callLater(rules.seconds, self._too_long)
-        self._send(body, ended, waits)
+        if rules.auth is None:
+            self._send(body, ended, waits)
+            return
+        self._held, self._ended, self._waits = body, ended, waits
+        if not ended:
+            self.pause_body()
+        scheme = self._destination.site.request_headers.scheme
+        self._asking = asking = rules.auth.ask(self.info, self._head, scheme)
+        asking.addCallbacks(self._decided, self._undecided)
+        asking.addErrback(self._failed)
+
+    def _decided(self, decision: Allowed | Refused) -> None:
+        if self._asking is None:
+            return
+        self._asking = None
+        if isinstance(decision, Allowed):
+            self._lines = changed_block(self._lines, decision.change)
+            held, self._held = self._held, b""
+            self._send(held, self._ended, self._waits)
+            return
+        self._end()
+        self._rules.own.refuse(decision.code)
+        if decision.fields is None:
+            self.own_answer(decision.status)
+        else:
+            self._own_response(decision.status, decision.fields, decision.body)
+
+    def _undecided(self, failure: Failure) -> None:
+        if self._asking is not None:
+            # The service's module says that this cannot be; a request that nobody decided about does not pass.
+            _log.failure("asking about a request of {peer}", failure, peer=self.info.peer)
+            self._decided(Refused(500, Reason.INTERNAL_ERROR))
+
+    def _failed(self, failure: Failure) -> None:
+        # Nobody else would hear of it: the reactor ends a connection only for what its own call raises.
+        _log.failure("sending a request of {peer}", failure, peer=self.info.peer)
+        self.abandon(0)
+        self._client.cut()
 
     def _send(self, body: bytes, ended: bool, waits: bool) -> None:
         backend, tries = self._backend, self._rules.tries
         assert backend is not None
+        if self._treatment.request is not None:
+            self._lines = changed_block(self._lines, self._treatment.request)
         request = (self, backend, self._head.method, self._line, self._host, self._lines)
         for mirror in self._treatment.mirrors:
             copy = mirror.copy(self.info, *request[2:])
@@ -228,10 +277,17 @@ class FilteredRequest:
                     self._copies.append(copy)
                 copy.start(body, ended, waits)
         exchange = self._exchange = Exchange(*request) if tries is None else RetryingExchange(*request, tries)
+        held_up, self._paused = self._paused, False
         exchange.start(body, ended, waits)
+        if held_up and not self._paused and self._exchange is not None:
+            self._client.resume_body()
 
     def body(self, data: bytes, ended: bool) -> None:
         """See :meth:`Exchange.body`."""
+        if self._asking is not None:
+            self._held += data
+            self._ended = ended
+            return
         for copy in self._copies:
             copy.body(data, ended)
         if ended:
@@ -243,10 +299,12 @@ class FilteredRequest:
 
     def pause_body(self) -> None:
         """See ``Downstream``."""
+        self._paused = True
         self._client.pause_body()
 
     def resume_body(self) -> None:
         """See ``Downstream``."""
+        self._paused = False
         self._client.resume_body()
 
     def interim(self, head: ResponseHead) -> None:
@@ -302,6 +360,9 @@ class FilteredRequest:
         if timer is not None:
             timer.cancel()
         self._exchange = None
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
         copies, self._copies = self._copies, []
         for copy in copies:
             # The rest of the request will not come.
@@ -309,10 +370,12 @@ class FilteredRequest:
 
     def abandon(self, status: int) -> None:
         """See :meth:`Exchange.abandon`."""
-        exchange = self._exchange
+        exchange, asking = self._exchange, self._asking
         self._end()
         if exchange is not None:
             exchange.abandon(status)
+        elif asking is not None:
+            self._rules.own.done(status, 0.0)
 
 
 def _end_to_end(head: ResponseHead) -> list[Field]:

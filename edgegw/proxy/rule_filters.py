@@ -10,6 +10,7 @@ from edgegw.filters.cors import CORSRules
 from edgegw.filters.header_changes import Field, HeaderChange, field
 from edgegw.model import Filters, FixedResponse, Mirror, PathMatchType, Redirect, Rewrite, RouteRule
 from edgegw.observe.metrics import RequestMetrics
+from edgegw.proxy.external_auth import AuthService
 from edgegw.proxy.mirroring import MirrorTarget
 from edgegw.proxy.rate_limiting import RateLimiter
 from edgegw.proxy.retrying import Tries
@@ -70,13 +71,16 @@ class RuleFilters:
 
     :ivar own: counts the requests that are answered here.
     :ivar prefix: that the rule matches, where it matches one.
+    :ivar auth: decides about each of them; ``None`` lets all pass.
     :ivar limiter: how many requests it takes; ``None`` for any number.
     :ivar limit: bytes of a request's body; ``None`` for the listener's.
     :ivar seconds: that a request may take; 0 for no limit.
     :ivar tries: ``None`` where a request is sent as without filters.
     """
 
-    __slots__ = ("_of_rule", "_treatments", "fixed", "limit", "limiter", "own", "prefix", "reactor", "seconds", "tries")
+    __slots__ = (
+        "_of_rule", "_treatments", "auth", "fixed", "limit", "limiter", "own", "prefix", "reactor", "seconds", "tries",
+    )
 
     def __init__(
         self,
@@ -85,6 +89,7 @@ class RuleFilters:
         backends: Mapping[Backend, Filters],
         own: RequestMetrics,
         limiter: RateLimiter | None,
+        auth: AuthService | None,
         mirror: Callable[[Mirror], MirrorTarget],
     ) -> None:
         """
@@ -95,6 +100,7 @@ class RuleFilters:
         self.reactor = reactor
         self.own = own
         self.limiter = limiter
+        self.auth = auth
         self.prefix = _prefix(rule)
         self.fixed = None if filters.fixed_response is None else Fixed.of(filters.fixed_response)
         self.limit = filters.max_body

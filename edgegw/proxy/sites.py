@@ -9,12 +9,24 @@ from edgegw.headers.request import RequestHeaders
 from edgegw.headers.response import ResponseHeaders
 from edgegw.interfaces import IHeaderInjector
 from edgegw.match.routes import RouteTable
-from edgegw.model import NO_FILTERS, ClientRequirement, Gateway, Listener, Mirror, PathMatch, Route, RouteRule, Upstream
+from edgegw.model import (
+    NO_FILTERS,
+    ClientRequirement,
+    ExternalAuth,
+    Gateway,
+    Listener,
+    Mirror,
+    PathMatch,
+    Route,
+    RouteRule,
+    Upstream,
+)
 from edgegw.model import Protocol as ListenerProtocol
 from edgegw.names import covers
 from edgegw.observe.metrics import Metrics
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.access import RuleAccess
+from edgegw.proxy.external_auth import AuthService
 from edgegw.proxy.mirroring import MirrorTarget
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.policing import chain_of
@@ -52,6 +64,7 @@ class SiteBuilder:
         self._count_error = count_error
         self._targets: dict[tuple[str, int, int], Target] = {}
         self.mirrors: list[MirrorTarget] = []
+        self._auth_services: dict[ExternalAuth, AuthService] = {}
         self._limiters: dict[tuple[str, int], RateLimiter] = {}
         self.sites: list[Site] = []
         self.chains: list[PolicyChain] = []
@@ -69,6 +82,7 @@ class SiteBuilder:
         scheme = b"https" if listener.protocol is ListenerProtocol.HTTPS else b"http"
         entries = list(self._entries(listener))
         demands = [target.access for _, _, target in entries if target.access is not None]
+        asks = any(target.filters is not None and target.filters.auth is not None for _, _, target in entries)
         needs_chain = any(access.needs_chain for access in demands)
         self.keeps_chain[listener.name] = self.keeps_chain.get(listener.name, False) or needs_chain
         secret = frozenset(name for one in injectors for name in one.owned_responses)
@@ -80,7 +94,7 @@ class SiteBuilder:
             self._metrics.listener(listener.name),
             self._metrics.requests(listener.name, "", ""),
             self._deadlines,
-            bool(demands),
+            bool(demands) or asks,
         )
         self.sites.append(site)
         return site
@@ -143,12 +157,23 @@ class SiteBuilder:
             return target
 
         own_metrics = self._metrics.requests(listener.name, route.name, "")
-        return RuleFilters(self._reactor, rule, own, own_metrics, limiter, mirror)
+        return RuleFilters(self._reactor, rule, own, own_metrics, limiter, self._auth(rule), mirror)
 
-    def close_mirrors(self) -> None:
-        """Give up the copies of requests that are under way."""
+    def _auth(self, rule: RouteRule) -> AuthService | None:
+        model = rule.filters.external_auth
+        if model is None:
+            return None
+        service = self._auth_services.get(model)
+        if service is None:
+            service = self._auth_services[model] = AuthService(self._reactor, model)
+        return service
+
+    def close(self) -> None:
+        """Give up what the requests of rules have set off beside them."""
         for mirror in self.mirrors:
             mirror.close()
+        for service in self._auth_services.values():
+            service.close()
 
     def build_access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
         """Make what a rule demands of clients; ``None`` where it demands nothing."""
