@@ -8,6 +8,8 @@ from attrs import evolve
 from edgegw.config import ConfigError, describe
 from edgegw.model import (
     CORS,
+    Compression,
+    Encoding,
     ExternalAuth,
     Filters,
     FixedResponse,
@@ -210,6 +212,17 @@ class FilterConfigTests(ConfigTestCase):
         injection = ", header_injection: [fields: {headers: {x-caller: '{peer}'}}]"
         for key in ("request_headers", "upstream_headers"):
             self.fault(f"external_auth: {{{url}, {key}: [x-caller]}}{BACKENDS}", "injects it", listener=injection)
+
+    def test_compression(self) -> None:
+        """Off unless it is given."""
+        self.assertIsNone(self.filters("max_body_size: 1").compression)
+        self.assertEqual(self.filters("compression: {}").compression, Compression())
+        got = self.filters(
+            "compression: {encodings: [gzip], content_types: [text/x], min_length: 1, with_credentials: true}"
+        )
+        self.assertEqual(got.compression, Compression((Encoding.GZIP,), ("text/x",), 1, True))
+        self.fault("compression: {encodings: [deflate]}" + BACKENDS, "is not gzip or br or zstd")
+        self.fault("compression: {content_types: [text]}" + BACKENDS, "is not a media type")
 
     def test_no_backends(self) -> None:
         """A rule that sends requests nowhere answers them."""

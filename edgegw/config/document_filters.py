@@ -13,6 +13,8 @@ from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Number, Pa
 from edgegw.config.shapes import REQUIRED, Entries, Field, ListOf, Record, Section
 from edgegw.model import (
     CORS,
+    Compression,
+    Encoding,
     ExternalAuth,
     Mirror,
     OnFailure,
@@ -26,6 +28,7 @@ from edgegw.model import (
 
 __all__ = [
     "BACKEND_FILTERS",
+    "COMPRESSION",
     "CORS_RULES",
     "EXTERNAL_AUTH",
     "FIXED_RESPONSE",
@@ -389,6 +392,31 @@ EXTERNAL_AUTH: Final = Record(
     name="external_auth",
 )
 
+_compression = Compression()
+COMPRESSION: Final = Record(
+    (
+        setting(
+            _compression, "encodings", ListOf(Choice(Encoding), 1, distinct=True),
+            "The order where a client likes several as much.",
+        ),
+        setting(
+            _compression,
+            "content_types",
+            ListOf(
+                Text("a media type", r"[a-z0-9!#$&^_.+\-]+/[a-z0-9!#$&^_.+\-]+", "write it as text/html", 128), 1,
+                _MOST_LISTED, distinct=True,
+            ),
+            "Of responses that are compressed.",
+        ),
+        setting(_compression, "min_length", Size(0, 1024**3), "Shorter bodies are left as they are."),
+        setting(
+            _compression, "with_credentials", Boolean(),
+            "Compress responses with Set-Cookie and to requests with Authorization or Cookie too.",
+        ),
+    ),
+    name="compression",
+)
+
 # --- the whole ----------------------------------------------------------------------------------
 
 BACKEND_FILTERS: Final = (
@@ -407,4 +435,5 @@ RULE_FILTERS: Final = (
     Field("retry", RETRY, "When a request is sent again."),
     Field("rate_limit", RATE_LIMIT, "How many requests the rule takes; past it 429."),
     Field("external_auth", EXTERNAL_AUTH, "A service that decides about each request."),
+    Field("compression", COMPRESSION, "Which responses are compressed. Default: none."),
 )

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from edgegw.config.certificates import CertificateFiles
 from edgegw.config.document_filters import (
+    COMPRESSION,
     CORS_RULES,
     EXTERNAL_AUTH,
     FIXED_RESPONSE,
@@ -26,6 +27,7 @@ from edgegw.config.nodes import Node
 from edgegw.config.shapes import Section, did_you_mean
 from edgegw.model import (
     CORS,
+    Compression,
     ExternalAuth,
     FieldHeaders,
     Filters,
@@ -84,7 +86,7 @@ class FilterTranslation:
         filters = self.backend(section, has_prefix)
         retry = section.get("retry")
         timeouts = section.get("timeouts")
-        limit, auth = section.get("rate_limit"), section.get("external_auth")
+        limit, auth, compression = (section.get(key) for key in ("rate_limit", "external_auth", "compression"))
         return evolve(
             filters,
             fixed_response=self._fixed(section.get("fixed_response")),
@@ -92,6 +94,7 @@ class FilterTranslation:
             max_body=section.get("max_body_size"),
             retry=None if retry is None else self._retry(retry),
             rate_limit=None if limit is None else rate_limit(limit),
+            compression=None if compression is None else COMPRESSION.settings(compression, Compression()),
             external_auth=None if auth is None else self._external_auth(auth),
         )
 

@@ -21,9 +21,11 @@ from edgegw.identity import ConnectionInfo
 from edgegw.observe.metrics import RequestMetrics
 from edgegw.proxy.answers import phrase
 from edgegw.proxy.body import TrailerRules
+from edgegw.proxy.compressing import CompressedBody
 from edgegw.proxy.destination import Destination
 from edgegw.proxy.exchange import Downstream, Exchange
 from edgegw.proxy.external_auth import Allowed, Refused
+from edgegw.proxy.filtered_response import FilteredResponse
 from edgegw.proxy.mirroring import Copy
 from edgegw.proxy.plugin_backend import PluginCall
 from edgegw.proxy.retrying import RetryingExchange
@@ -102,13 +104,12 @@ class FilteredRequest:
         self._exchange: Exchange | None = None
         self._backend: Backend | None = None
         self._timer: IDelayedCall | None = None
-        self._responding = False
+        self._response = FilteredResponse(client, head, rules, treatment, self._end)
         self._copies: list[Copy] = []
         self._asking: Deferred[Allowed | Refused] | None = None
         self._paused = False
         self._held = b""
         self._ended = self._waits = False
-        self._origin = self._origin_of(head) if treatment.cors is not None else None
         self._line = self._host = self._lines = b""
 
     # --- answers of the gateway's own -------------------------------------------------------
@@ -141,15 +142,9 @@ class FilteredRequest:
         scheme = destination.site.request_headers.scheme.decode("ascii")
         return Asked(scheme, destination.host_name, self.info.local_port, self._head.target)
 
-    @staticmethod
-    def _origin_of(head: RequestHead) -> bytes | None:
-        origins = head.values(b"origin")
-        # Several are none that could be allowed.
-        return origins[0] if len(origins) == 1 else b"" if origins else None
-
     def _preflight(self, cors: CORSRules) -> bool:
         """Answer a preflight (Fetch, "CORS-preflight request"), if the request is one."""
-        head, origin = self._head, self._origin
+        head, origin = self._head, self._response.origin
         asked = head.values(b"access-control-request-method")
         if origin is None or not cors.is_preflight(head.method, asked):
             return False
@@ -163,19 +158,15 @@ class FilteredRequest:
     def own_answer(self, status: int, extra: bytes = b"") -> None:
         """Send an answer of the gateway's, before any exchange."""
         self._rules.own.done(status, 0.0)
-        self._client.answer(status, extra + self._cors_block())
+        self._response.stop()
+        self._client.answer(status, extra + _block(self._response.cors_fields()))
 
     def _own_response(self, status: int, fields: list[Field], body: bytes, tells_origin: bool = True) -> None:
         self._rules.own.done(status, 0.0)
-        cors = self._treatment.cors
-        if cors is not None and tells_origin:
-            fields = [*fields, *cors.response(self._origin)]
+        self._response.stop()
+        if tells_origin:
+            fields = [*fields, *self._response.cors_fields()]
         self._client.own_response(ResponseHead(status, phrase(status), 1, list(fields), b""), body)
-
-    def _cors_block(self) -> bytes:
-        """Give what lets pages read the gateway's own answers."""
-        cors = self._treatment.cors
-        return b"" if cors is None else b"".join(line for _, _, line in cors.response(self._origin))
 
     # --- towards the upstream ---------------------------------------------------------------
 
@@ -207,8 +198,10 @@ class FilteredRequest:
         return self._backend.metrics
 
     @property
-    def connection(self) -> UpstreamConnection | PluginCall | None:
+    def connection(self) -> UpstreamConnection | PluginCall | CompressedBody | None:
         """See :attr:`Exchange.connection`."""
+        if self._response.compressed is not None:
+            return self._response.compressed
         return None if self._exchange is None else self._exchange.connection
 
     def trailers(self, fields: list[Field]) -> list[Field]:
@@ -313,29 +306,21 @@ class FilteredRequest:
 
     def respond(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
         """See ``Downstream``."""
-        self._responding = True
-        change, cors = self._treatment.response, self._treatment.cors
-        if change is not None or cors is not None:
-            fields = _end_to_end(head)
-            if cors is not None:
-                fields = [*cors.without(fields), *cors.response(self._origin)]
-            head = _with_fields(head, fields if change is None else change.apply(fields))
+        upstream = self.connection
         if ended:
-            self._end()
-        self._client.respond(head, length, data, ended)
+            self._exchange = None
+        self._response.respond(head, length, data, ended, upstream)
 
     def respond_more(self, data: bytes, ended: bool, trailers: list[Field]) -> None:
         """See ``Downstream``."""
         if ended:
-            self._end()
-            if trailers and self._treatment.response is not None:
-                trailers = self._treatment.response.trailers(trailers)
-        self._client.respond_more(data, ended, trailers)
+            self._exchange = None
+        self._response.respond_more(data, ended, trailers)
 
     def answer(self, status: int) -> None:
         """See ``Downstream``."""
         self._end()
-        self._client.answer(status, self._cors_block())
+        self._client.answer(status, _block(self._response.cors_fields()))
 
     def cut(self) -> None:
         """See ``Downstream``."""
@@ -347,12 +332,12 @@ class FilteredRequest:
     def _too_long(self) -> None:
         """All of it has taken too long."""
         self._timer = None
-        if self._responding:
+        if self._response.begun:
             self.abandon(0)
             self._client.cut()
         else:
             self.abandon(504)
-            self._client.answer(504, self._cors_block())
+            self._client.answer(504, _block(self._response.cors_fields()))
 
     def _end(self) -> None:
         """Nothing more will come of it."""
@@ -360,6 +345,7 @@ class FilteredRequest:
         if timer is not None:
             timer.cancel()
         self._exchange = None
+        self._response.stop()
         asking, self._asking = self._asking, None
         if asking is not None:
             asking.cancel()
@@ -378,14 +364,5 @@ class FilteredRequest:
             self._rules.own.done(status, 0.0)
 
 
-def _end_to_end(head: ResponseHead) -> list[Field]:
-    """Give the header lines but those that belong to the upstream's connection."""
-    return [one for one in head.fields if one[0] not in head.options and one[0] != b"connection"]
-
-
-def _with_fields(head: ResponseHead, fields: list[Field]) -> ResponseHead:
-    """Give a head with other header lines; their framing is the one that was read."""
-    changed = ResponseHead(head.status, head.reason, head.version, fields, b"")
-    changed.length = head.length
-    changed.keep_alive = head.keep_alive
-    return changed
+def _block(fields: list[Field]) -> bytes:
+    return b"".join(line for _, _, line in fields)

@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
+from edgegw.filters.content_coding import CompressionRules
 from edgegw.filters.cors import CORSRules
 from edgegw.filters.header_changes import Field, HeaderChange, field
 from edgegw.model import Filters, FixedResponse, Mirror, PathMatchType, Redirect, Rewrite, RouteRule
@@ -72,6 +73,7 @@ class RuleFilters:
     :ivar own: counts the requests that are answered here.
     :ivar prefix: that the rule matches, where it matches one.
     :ivar auth: decides about each of them; ``None`` lets all pass.
+    :ivar compression: of its responses; ``None`` for none.
     :ivar limiter: how many requests it takes; ``None`` for any number.
     :ivar limit: bytes of a request's body; ``None`` for the listener's.
     :ivar seconds: that a request may take; 0 for no limit.
@@ -79,7 +81,8 @@ class RuleFilters:
     """
 
     __slots__ = (
-        "_of_rule", "_treatments", "auth", "fixed", "limit", "limiter", "own", "prefix", "reactor", "seconds", "tries",
+        "_of_rule", "_treatments", "auth", "compression", "fixed", "limit", "limiter", "own", "prefix", "reactor",
+        "seconds", "tries",
     )
 
     def __init__(
@@ -101,6 +104,7 @@ class RuleFilters:
         self.own = own
         self.limiter = limiter
         self.auth = auth
+        self.compression = None if filters.compression is None else CompressionRules(filters.compression)
         self.prefix = _prefix(rule)
         self.fixed = None if filters.fixed_response is None else Fixed.of(filters.fixed_response)
         self.limit = filters.max_body
