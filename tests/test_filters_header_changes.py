@@ -40,6 +40,16 @@ class ChangeTests(SynchronousTestCase):
         self.assertEqual(changed_block(LINES, change), b"Accept: */*\r\nx-b:2 \r\n\r\n")
         self.assertEqual(change.trailers([field(b"x-a", b""), field(b"x-b", b"")]), [field(b"x-b", b"")])
 
+    def test_impossible(self) -> None:
+        """Nothing can end a line, or frame a message in another way."""
+        for one in (
+            HeaderModifier(set=(("x-a", "1\r\nx-b: 2"),)), HeaderModifier(add=(("x-a", "\0"),)),
+            HeaderModifier(set=(("x a", ""),)), HeaderModifier(remove=("X-A",)), HeaderModifier(remove=("",)),
+            HeaderModifier(set=(("content-length", "0"),)), HeaderModifier(remove=("transfer-encoding",)),
+            HeaderModifier(add=(("host", "b"),)), HeaderModifier(set=(("x-a", "\u0100"),)),
+        ):
+            self.assertRaises(ValueError, HeaderChange, one)
+
     def test_one_after_the_other(self) -> None:
         """A backend's modifier works on what the rule's has made."""
         change = HeaderChange(HeaderModifier(set=(("x-a", "1"),)), HeaderModifier(add=(("x-a", "2"),)))

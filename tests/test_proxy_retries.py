@@ -1,16 +1,20 @@
 """Time limits and further tries of rules, with upstreams and clients that fail in every way."""
 from __future__ import annotations
 
+import os
+import zlib
 from typing import Any
 
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
 from twisted.internet.task import deferLater
 
-from edgegw.model import Endpoint, Filters, Retry, Timeouts, Upstream
+from edgegw.api import BackendRequest, BackendResponse
+from edgegw.model import Compression, Endpoint, Filters, HeaderModifier, Retry, Timeouts, Upstream
 
 from .filtered import GET, POST, FilterTestCase, request
 from .gateway import RecordedRequest, ScriptedUpstream, UpstreamTalk, answer, start_upstream, until
+from .test_proxy_backend import upstream as plugin_upstream
 from .test_proxy_exchange import free_port
 
 reactor: Any = global_reactor
@@ -332,3 +336,57 @@ class RetryTests(FilterTestCase):
         self.assertEqual((await self.ask()).body, b"1")
         self.assertEqual((await self.ask()).body, b"2")
         self.assertEqual(len(upstream.requests), 5)
+
+
+class PluginTests(FilterTestCase):
+    """Filters before a backend that is written in Python."""
+
+    async def test_tries(self) -> None:
+        """Its answers are tried again like any other's, whole or streamed, and its time limit is the rule's."""
+        asked: list[bytes] = []
+
+        async def pieces() -> Any:
+            yield b"not "
+            await deferLater(reactor, 0.01, lambda: None)
+            yield b"now"
+
+        async def function(got: BackendRequest) -> BackendResponse:
+            asked.append(await got.read())
+            if len(asked) == 1:
+                return BackendResponse(503, {}, pieces())
+            if len(asked) == 2:
+                return BackendResponse(503, {}, b"not now")
+            if len(asked) == 3:
+                raise ValueError("by mistake")
+            await deferLater(reactor, 0.7, lambda: None)
+            return BackendResponse(200, {"server": "x"}, b"ok")
+
+        await self.serve(
+            Filters(
+                retry=evolve(QUICK, attempts=3),
+                timeouts=Timeouts(10.0, 5.0),
+                response_headers=HeaderModifier(remove=("server",)),
+            ),
+            plugin_upstream(function, response_timeout=0.1),
+        )
+        response = await self.ask(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
+        self.assertEqual((response.status, response.body, response.all("server")), (200, b"ok", []))
+        self.assertEqual(asked, [b"hello"] * 4)
+        self.flushLoggedErrors(ValueError)
+        await self.quiet()
+
+    async def test_compressed(self) -> None:
+        """A whole body of a backend's, however large, comes in its turns; a streamed one as it comes."""
+        body = os.urandom(400_000).hex().encode()
+
+        async def pieces() -> Any:
+            for start in range(0, len(body), 10_000):
+                yield body[start : start + 10_000]
+
+        async def function(got: BackendRequest) -> BackendResponse:
+            return BackendResponse(200, {"content-type": "text/plain"}, body if got.target == "/whole" else pieces())
+
+        await self.serve(Filters(compression=Compression()), plugin_upstream(function))
+        for path in ("/whole", "/pieces"):
+            response = await self.ask(request(path, "GET", "accept-encoding: gzip"))
+            self.assertEqual(zlib.decompress(response.body, 31), body)

@@ -54,7 +54,7 @@ class CORSRules:
     def allows(self, origin: bytes) -> bool:
         """Whether pages of an origin may use responses."""
         if self._everyone:
-            return True
+            return bool(origin)
         read = _read(origin)
         if read is None:
             return False

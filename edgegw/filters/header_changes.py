@@ -14,6 +14,11 @@ Field = tuple[bytes, bytes, bytes]
 #: What stands between values of one header; a comma everywhere else, and nothing joins Set-Cookie (RFC 9110 §5.3).
 _SEPARATORS = {b"cookie": b"; "}
 _ALONE = frozenset({b"set-cookie"})
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_FRAMING = frozenset({
+    "connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade",
+})
 _FIELD = re.compile(rb"(([^:]++):[ \t]*+([^\r]*+)\r\n)")
 
 
@@ -25,12 +30,16 @@ def field(name: bytes, value: bytes) -> Field:
 class HeaderChange:
     """One modifier, or several one after the other, ready to be applied.
 
-    Names and values are checked by whoever configures them: nothing here looks for line ends.
+    :ivar gone: names that a peer can say nothing under, in a trailer either.
+    :raises ValueError: from the constructor, for a name that frames messages, or a name or value that cannot stand in
+        a header line.  Which names tell who is calling is for whoever configures them to know.
     """
 
     __slots__ = ("_steps", "gone")
 
     def __init__(self, *modifiers: HeaderModifier) -> None:
+        for one in modifiers:
+            _check(one)
         self._steps = [
             (
                 frozenset(
@@ -41,7 +50,6 @@ class HeaderChange:
             )
             for one in modifiers
         ]
-        #: Names that a peer can say nothing under, in a trailer either.
         self.gone = frozenset(name for replaced, _, _ in self._steps for name in replaced)
 
     def apply(self, fields: Iterable[Field]) -> list[Field]:
@@ -58,6 +66,12 @@ class HeaderChange:
     def trailers(self, fields: Sequence[Field]) -> list[Field]:
         """Give the trailers that may follow: none that is set or taken out above."""
         return [one for one in fields if one[0] not in self.gone]
+
+
+def _check(modifier: HeaderModifier) -> None:
+    for name, value in (*modifier.set, *modifier.add, *((name, "") for name in modifier.remove)):
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value) or name in _FRAMING:
+            raise ValueError(f"the header {name!r} cannot be changed to {value!r}")
 
 
 def _add(lines: list[Field], name: bytes, value: bytes) -> None:

@@ -182,6 +182,7 @@ class HTTPConnection(RespondingConnection):
         :param limit: bytes that the body may have.
         """
         if limit is not None and head.length > limit:
+            exchange.abandon(0)
             self.refuse(413, f"a body of {head.length} bytes")
             return
         self._exchange = exchange

@@ -70,6 +70,7 @@ def begin(
     try:
         lines = destination.request_lines(head)
     except HeaderRefusal as refusal:
+        request.abandon(0)
         client.refuse(refusal.status, refusal.detail)
         return
     if not request.prepare(backend, lines):

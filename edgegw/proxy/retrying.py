@@ -67,7 +67,8 @@ class RetryingExchange(Exchange):
         self._rule = rule
         self._done_tries = 0
         self._touched = False
-        self._kept: bytearray | None = bytearray()
+        # What must not be sent twice need not be kept.
+        self._kept: bytearray | None = bytearray() if method in rule.methods else None
         self._expects = False
         self._timer: IDelayedCall | None = None
         self._pause: IDelayedCall | None = None
