@@ -149,7 +149,6 @@ class SiteBuilder:
             # One for a rule, however many listeners it is on.
             limiter = self._limiters.setdefault((route.name, number), RateLimiter(limit))
 
-
         def mirror(model: Mirror) -> MirrorTarget:
             metrics = self._metrics.mirror(listener.name, route.name, model.upstream)
             target = MirrorTarget(model, self.upstreams[model.upstream], metrics)
