@@ -23,7 +23,7 @@ nitpicky = True
 # What is promised to nobody, such as the model, is not.
 nitpick_ignore_regex = [
     ("py:class", r"(?!edgegw\.).*"),
-    ("py:class", r"edgegw\.(model|testing\.client)\..*"),
+    ("py:class", r"edgegw\.(model|observe\.(metrics|handshakes)|proxy\.generation|testing\.client)\..*"),
     ("py:class", r"edgegw\.kinds\.\w+\.\w+Kind"),
 ]
 

@@ -11,7 +11,9 @@
 ``edgegw version``     says which versions are at work
 
 The exit status is 0 when what was asked for was done, 1 when the configuration or an address cannot
-be used, 2 when the command line cannot be understood; ``explain`` has 3 for a client that is refused.
+be used, 2 when the command line cannot be understood; ``explain`` has 3 for a client that is refused, and 4
+where that is not known without asking others.  It is the same where whoever reads the output has seen enough, as
+``head`` has.
 """
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, Final
 
-from edgegw.descriptors import hold_standard
+from edgegw.descriptors import hold_standard, reader_may_leave
 from edgegw.openssl_conf import use_configuration
 
 __all__ = ["main"]
@@ -49,6 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     :raises SystemExit: argparse's, after ``--help`` and after arguments that it does not understand.
     """
     hold_standard()
+    try:
+        return _main(argv)
+    finally:
+        with reader_may_leave():
+            pass  # what argparse has printed, above all
+
+
+def _main(argv: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         # Whatever the locale: a description that cannot be printed would pass for a faulty configuration.
         sys.stdout.reconfigure(encoding="utf-8")
@@ -148,9 +158,10 @@ def _check(file: str, strict: bool) -> int:
         for warning in loaded.warnings:
             print(warning, file=sys.stderr)
         return 1
-    print(describe(loaded.gateway, datetime.now(UTC)).rstrip("\n"))
-    for warning in loaded.warnings:
-        print(warning)
+    with reader_may_leave():
+        print(describe(loaded.gateway, datetime.now(UTC)).rstrip("\n"))
+        for warning in loaded.warnings:
+            print(warning)
     return 0
 
 
@@ -164,13 +175,15 @@ def _schema(plugins: list[str] | None) -> int:
             print(problem, file=sys.stderr)
     # What is installed beside the gateway is not in the schema that it ships.
     kinds = [found for found in registry.all() if plugins is not None or found.built_in]
-    print(schema_text(kinds), end="")
+    with reader_may_leave():
+        print(schema_text(kinds), end="")
     return 1 if plugins is not None and registry.problems else 0
 
 
 def _version() -> int:
     from edgegw.observe.metrics import versions
 
-    for name, version in versions().items():
-        print(f"{name} {version}")
+    with reader_may_leave():
+        for name, version in versions().items():
+            print(f"{name} {version}")
     return 0

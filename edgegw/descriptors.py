@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["allow_most", "hold_standard"]
+__all__ = ["allow_most", "hold_standard", "reader_may_leave"]
 
 
 def hold_standard() -> None:
@@ -18,6 +21,23 @@ def hold_standard() -> None:
         os.set_inheritable(descriptor, True)
         descriptor = os.open(os.devnull, os.O_RDWR)
     os.close(descriptor)
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Print what is printed inside to the end, or until whoever reads it has seen enough, as ``head`` has.
+
+    Then the rest goes nowhere, also what is still buffered, which would complain at the exit of the process.
+    """
+    try:
+        yield
+        # Python has none where it was started without.  Nothing is written here where nothing was printed: on a full
+        # disk that would fail.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def allow_most() -> int:

@@ -2,8 +2,9 @@
 
 Nothing is listened on and nobody is asked anything, unless ``--online`` has policies ask as they do in a gateway that
 serves.  The exit status is 0 for a client that comes in, and whose request, if there is one, goes through; 3 for one
-that is refused; 1 when the configuration cannot be used; 2 when the command line or a file that it names cannot be
-understood.
+that is refused; 4 where that is not known, because what waits was not asked: a policy that might yet refuse, or the
+router that might send the client elsewhere; 1 when the configuration cannot be used; 2 when the command line or a file
+that it names cannot be understood.
 """
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from twisted.python.failure import Failure
 
 from edgegw.config import ConfigError, Loaded, load
 from edgegw.config.shapes import did_you_mean
+from edgegw.descriptors import reader_may_leave
 from edgegw.explanation.arguments import parse_arguments
 from edgegw.explanation.client import UnusableFile, read_certificates, read_key
 from edgegw.explanation.findings import Document, connection_findings
@@ -47,6 +49,7 @@ ACCEPTED: Final = 0
 UNUSABLE: Final = 1
 NOT_UNDERSTOOD: Final = 2
 REFUSED: Final = 3
+NOT_KNOWN: Final = 4
 #: Seconds that fetching lists and the like may take with ``--online``.
 _PATIENCE: Final = 60.0
 
@@ -91,15 +94,16 @@ def run_explain(arguments: Sequence[str]) -> int:
 
 
 def _print(document: Document, as_json: bool) -> int:
-    try:
-        print(json.dumps(document, indent=2) if as_json else explanation_text(document), end="\n" if as_json else "",
-              flush=True)
-    except BrokenPipeError:
-        # Whoever read it has seen enough; what is still buffered must not complain at the exit.
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    results = [document["result"], *([document["request"]["result"]] if "request" in document else [])]
-    return ACCEPTED if all(result in ("accepted", "passed through") for result in results) else REFUSED
+    with reader_may_leave():
+        print(json.dumps(document, indent=2) if as_json else explanation_text(document), end="\n" if as_json else "")
+    return _status(document)
+
+
+def _status(document: Document) -> int:
+    parts = [document, *([document["request"]] if "request" in document else [])]
+    if any(part["result"] not in ("accepted", "passed through") and not part["not_asked"] for part in parts):
+        return REFUSED
+    return NOT_KNOWN if any(part["not_asked"] for part in parts) else ACCEPTED
 
 
 # --- what it is about -------------------------------------------------------------------------
@@ -161,7 +165,7 @@ async def _explain(
         raise _NotAsked(f"no TLS client can send the certificate: {_words(error)}") from error
     document = connection_findings(trial, options.at is None)
     if options.path is not None:
-        wanted = Wanted(options.method or "GET", options.path, options.host)
+        wanted = Wanted(options.method or "GET", options.path, options.host, tuple(options.header))
         document["request"] = await request_findings(gateway, trial, wanted)
     return document
 

@@ -27,6 +27,7 @@ from edgegw.config.faults import Report
 from edgegw.config.nodes import Mapping as MappingNode
 from edgegw.config.reader import read_file
 from edgegw.config.shapes import OrWord
+from edgegw.descriptors import reader_may_leave
 from edgegw.model import Admin
 from edgegw.observe.admin import MAX_HANDSHAKES, explanation
 from edgegw.observe.handshake_entry import visible
@@ -78,7 +79,8 @@ def run_handshakes(arguments: Sequence[str], wait: Callable[[float], None] = tim
         admin = _AdminSite(options.admin if options.config is None else _configured(options.config))
         if options.id is not None:
             return _show_one(admin, options)
-        _show(admin, options, wait)
+        with reader_may_leave():
+            _show(admin, options, wait)
     except _NoAdmin as error:
         print(error, file=sys.stderr)
         return 1
@@ -87,10 +89,6 @@ def run_handshakes(arguments: Sequence[str], wait: Callable[[float], None] = tim
         return 1
     except KeyboardInterrupt:
         return 0
-    except BrokenPipeError:
-        # Whoever read it has seen enough; what is still buffered must not complain at the exit.
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
     return 0
 
 
@@ -223,10 +221,8 @@ def _show_one(admin: _AdminSite, options: argparse.Namespace) -> int:
     except _NotFound:
         _complain(f"{visible(options.id)} is not in the record: too long ago, another gateway's or an earlier run's")
         return 1
-    if options.json:
-        print(json.dumps(entry), flush=True)
-    else:
-        print(describe(entry, _explained(entry.get("explanation"), entry)), flush=True)
+    with reader_may_leave():
+        print(json.dumps(entry) if options.json else describe(entry, _explained(entry.get("explanation"), entry)))
     return 0
 
 

@@ -183,7 +183,8 @@ class IHTTPClient(Interface):
         time if the kept connection that it went on was closed without an answer.  Equal requests with the same
         ``Idempotency-Key`` that are on their way at the same time are sent once.  Compressed answers are refused.
 
-        :param timeout: seconds, waiting for a free place among the concurrent requests included.
+        :param timeout: seconds, waiting for a free place among the concurrent requests included.  A policy gives less
+            than its ``policy_timeout``, which is 2 seconds unless configured: past that nobody waits for its answer.
         :param limit: bytes that the body of the answer may have.
         :raises HTTPUnavailable: there is none.
         """
@@ -233,6 +234,8 @@ class IEnvironment(Interface):
 
     def http(ca_certificates: str | None = None, concurrency: int = 16) -> IHTTPClient:
         """Give a client for services.
+
+        What a policy asks of one must be answered within ``policy_timeout``: see :meth:`IHTTPClient.request`.
 
         :param ca_certificates: a PEM file with what ``https`` servers' chains end in, read now; ``None`` for the
             system's.

@@ -29,7 +29,8 @@ def canonical_name(name: str) -> str | None:
     return _canonical_name(name) if len(name) < 255 else None
 
 
-@lru_cache(maxsize=4096)
+# As many as a gateway may well serve: with more names in turn than fit, each costs more than without a cache.
+@lru_cache(maxsize=16_384)
 def _canonical_name(name: str) -> str | None:
     name = name.lower()
     if name.endswith("."):

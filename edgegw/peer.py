@@ -79,16 +79,12 @@ class Peer:
 
     @property
     def now(self) -> datetime:
-        """The time to judge by, aware, the same for all policies; the present but in ``edgegw explain --at``."""
+        """The time to judge by, in UTC, the same for all policies; the present but in ``edgegw explain --at``."""
         now = self._now
         if not isinstance(now, datetime):
             # Most policies do not care, and a look at the clock costs as much as some of them.
             now = self._now = now()
         return now
-
-    @now.setter
-    def now(self, now: datetime) -> None:
-        self._now = now
 
     # --- the certificate --------------------------------------------------------------------
 
@@ -204,7 +200,11 @@ class Peer:
 
     @property
     def server_name(self) -> str | None:
-        """The name that the client asked for (SNI), in lower case without a trailing dot; ``None`` without one."""
+        """The name that the client asked for (SNI), in lower case without a trailing dot; ``None`` without one.
+
+        It is ``None``, too, where a TLS 1.2 session is resumed on a port that serves every name alike: OpenSSL does not
+        tell it then.
+        """
         return self.connection.server_name
 
     @property

@@ -4,11 +4,15 @@ from __future__ import annotations
 import os
 import stat
 import traceback
+from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
-__all__ = ["UnsafePath", "check_safe", "traceback_line"]
+__all__ = ["UnsafePath", "changed_file", "check_safe", "traceback_line"]
 
+#: What each module's file had in it when it was first asked about, by the module's name.
+_digests: dict[str, tuple[ModuleType, bytes]] = {}
 #: Steps of a traceback that are told in one line.
 _STEPS: Final = 4
 
@@ -41,6 +45,23 @@ def _check_one(path: Path, found: os.stat_result, above: bool) -> None:
         raise UnsafePath(f"{path} may be written by another group, and what is in it would be run; chmod g-w it")
     if found.st_uid not in (0, os.geteuid()):
         raise UnsafePath(f"{path} belongs to another user, and what is in it would be run; chown it to root")
+
+
+def changed_file(module: ModuleType) -> str | None:
+    """Give the path of a module's file if there is something else in it than the code that runs; ``None`` if not.
+
+    It is asked about a module as soon as that was imported, which is when it learns what the file has in it.
+    """
+    path = getattr(module, "__file__", None)
+    try:
+        digest = sha256(Path(path).read_bytes()).digest() if isinstance(path, str) else b""
+    except OSError:
+        # It is gone, or never was a file of its own: then the code stays what it is without anybody's surprise.
+        return None
+    loaded = _digests.get(module.__name__)
+    if loaded is None or loaded[0] is not module:
+        loaded = _digests[module.__name__] = (module, digest)
+    return None if loaded[1] == digest else path
 
 
 def traceback_line(error: BaseException) -> tuple[str, str]:

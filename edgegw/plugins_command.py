@@ -4,7 +4,8 @@ It finds what a gateway with the same configuration would find.  The exit status
 loaded or the configuration's ``plugin_path`` is at fault, 2 when the command line cannot be understood or names a
 plugin that does not exist.
 
-``python -m edgegw.plugins_command`` prints ``docs/policies.rst``; see :mod:`edgegw.config.reference_page`.
+``python -m edgegw.plugins_command`` prints ``docs/policies.rst``, with ``backend`` behind it ``docs/backends.rst``; see
+:mod:`edgegw.config.reference_page` and :mod:`edgegw.config.backends_page`.
 """
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from textwrap import wrap
 from typing import Final
 
 from edgegw.config import ConfigError
+from edgegw.config.backends_page import backends_page
 from edgegw.config.document import DOCUMENT
 from edgegw.config.faults import Report
 from edgegw.config.nodes import Mapping
@@ -26,6 +28,7 @@ from edgegw.config.reader import read_file
 from edgegw.config.reference import kind_as_json, kind_as_text
 from edgegw.config.reference_page import policies_page
 from edgegw.config.shapes import Invalid, did_you_mean
+from edgegw.descriptors import reader_may_leave
 from edgegw.registry import INTERFACES, Found, Problem, Registry
 
 __all__ = ["plugin_directories", "run_plugins"]
@@ -63,12 +66,8 @@ def run_plugins(arguments: Sequence[str]) -> int:
             return 1
         if not found:
             parser.error(_no_such(options, registry))
-    try:
-        print(_json(found, options.name) if options.json else _text(found, options.name), flush=True)
-    except BrokenPipeError:
-        # Whoever read it has seen enough; what is still buffered must not complain at the exit.
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    with reader_may_leave():
+        print(_json(found, options.name) if options.json else _text(found, options.name))
     return status
 
 
@@ -212,4 +211,5 @@ def _shown(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(policies_page(Registry().all()).encode())
+    page = backends_page if sys.argv[1:] == ["backend"] else policies_page
+    sys.stdout.buffer.write(page(Registry().all()).encode())

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from edgegw.interfaces import IPolicy
 from edgegw.model import PolicyAny, PolicyNot, PolicyRule, PolicyUse
 from edgegw.peer import Peer
-from edgegw.policy_groups import AllOf, AnyOf, NotOf
+from edgegw.policy_groups import AllOf, AnyOf, Group, NotOf
 from edgegw.policy_step import Count, Failed, Limit, PolicyStep, Step
 from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
 
@@ -78,6 +78,20 @@ class PolicyChain:
             if verdict is not None:
                 _with(peer, verdict)
         return Accept(peer.attributes)
+
+    def refused_by(self, refusal: Reject, rulings: Sequence[Ruling]) -> str:
+        """Give the label of what gave a refusal of this chain: a policy's, or a group's; empty if none of them did.
+
+        :param rulings: what each policy said before it.
+        """
+        if not rulings:
+            return ""
+        last = rulings[-1]
+        if last.verdict is refusal:
+            return last.policy
+        # A group has words of its own, and nobody was asked behind its members.
+        groups = [step.label for step in self._steps if isinstance(step, Group)]
+        return next((label for label in groups if last.policy.startswith(label)), "")
 
     def forget(self) -> None:
         """Empty every cache: what the answers were made of has changed."""

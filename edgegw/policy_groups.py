@@ -7,7 +7,7 @@ from edgegw.peer import Peer
 from edgegw.policy_step import UNDECIDED, Limit, Step
 from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
 
-__all__ = ["AllOf", "AnyOf", "NotOf"]
+__all__ = ["AllOf", "AnyOf", "Group", "NotOf"]
 
 
 class Group:

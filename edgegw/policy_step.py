@@ -16,7 +16,18 @@ from edgegw.peer import Peer
 from edgegw.policy_cache import VerdictCache
 from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
 
-__all__ = ["UNDECIDED", "Count", "Failed", "Limit", "NobodyWaits", "PolicyCounts", "PolicyStep", "Step", "TooLate"]
+__all__ = [
+    "UNDECIDED",
+    "Count",
+    "Failed",
+    "Limit",
+    "NobodyWaits",
+    "PolicyCounts",
+    "PolicyStep",
+    "Step",
+    "TooLate",
+    "attribute_fault",
+]
 
 #: Codes of refusals that no policy has decided for.
 FAILURES = frozenset({Reason.POLICY_ERROR, Reason.POLICY_TIMEOUT})
@@ -165,12 +176,11 @@ class PolicyStep:
             if type(attributes) is dict and not attributes:
                 return verdict
             if not isinstance(attributes, Mapping):
-                return self._fault("gave attributes that are not text by text")
+                return self._fault(f"gave attributes that are no mapping: {_bounded(attributes)}")
             # What the policy does with its own afterwards changes nothing here.
             kept = dict(attributes.items())
-            if all(type(key) is str and type(value) is str for key, value in kept.items()):
-                return Accept(kept)
-            return self._fault("gave attributes that are not text by text")
+            fault = attribute_fault(kept)
+            return self._fault(fault) if fault else Accept(kept)
         if type(verdict) is not Reject:
             return self._no_verdict(verdict)
         code, detail = verdict.code, verdict.detail
@@ -183,8 +193,8 @@ class PolicyStep:
         if code in self._codes:
             return verdict  # type: ignore[no-any-return]  # a Reject
         return self._fault(
-            f"refused with the code {_bounded(code)}, which it does not declare (codes={{...}}), "
-            f"and {_bounded(detail)}"
+            f"refused with the code {_bounded(code)}, which it does not declare (codes={{...}}); "
+            f"its detail was {_bounded(detail)}"
         )
 
     def _judged(
@@ -229,6 +239,16 @@ class PolicyStep:
     def _fault(self, problem: str) -> Reject:
         self._failed(self.label, problem)
         return Reject(Reason.POLICY_ERROR, f"{self.label} {problem}")
+
+
+def attribute_fault(attributes: Mapping[Any, Any]) -> str:
+    """Say of the first attribute that is not text by text what a policy did; empty if all are."""
+    for name, value in attributes.items():
+        if type(name) is not str:
+            return f"gave an attribute whose name is no text: {_bounded(name)}"
+        if type(value) is not str:
+            return f"gave the attribute {_bounded(name)} a value that is no text: {_bounded(value)}"
+    return ""
 
 
 def _bounded(value: object) -> str:

@@ -36,7 +36,7 @@ from edgegw.interfaces import (
     IPolicyKind,
     ISNIRouterKind,
 )
-from edgegw.plugin_files import UnsafePath, check_safe, traceback_line
+from edgegw.plugin_files import UnsafePath, changed_file, check_safe, traceback_line
 
 __all__ = ["INTERFACES", "Found", "Problem", "Registry"]
 
@@ -52,7 +52,7 @@ INTERFACES: Final[dict[str, Any]] = {
 }
 
 #: Packages of the gateway whose modules define kinds.
-BUILT_IN: Final = ("edgegw.policies", "edgegw.backends", "edgegw.sources")
+BUILT_IN: Final = ("edgegw.policies", "edgegw.backends", "edgegw.applications", "edgegw.sources")
 
 
 @frozen
@@ -85,7 +85,8 @@ class Problem:
     trace: str = ""
 
     def __str__(self) -> str:
-        return f"{self.origin}: {self.problem}"
+        # The way to the error begins with the file, but for one that cannot be read at all.
+        return self.problem if self.problem.startswith(f"{self.origin}:") else f"{self.origin}: {self.problem}"
 
 
 class Registry:
@@ -94,10 +95,12 @@ class Registry:
     :param plugin_path: directories whose ``*.py`` files are plugins; absolute.  Files that begin with ``_`` or
         ``test_`` are not loaded.
     :ivar problems: what could not be loaded; each may have defined any name.
+    :ivar changed: files whose code was loaded earlier in the life of the process, and that have changed since.
     """
 
     def __init__(self, plugin_path: Sequence[str] = ()) -> None:
         self.problems: list[Problem] = []
+        self.changed: list[str] = []
         self._plugin_path = tuple(plugin_path)
         self._kinds: dict[tuple[str, str], Found] = {}
         self._scan()
@@ -138,6 +141,7 @@ class Registry:
         for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.value):
             version = entry.dist.version if entry.dist is not None else ""
             self._load(f"entry point {entry.name} = {entry.value}", entry.load, version)
+            self._note_change(sys.modules.get(entry.module))
         for directory in self._plugin_path:
             self._scan_directory(directory, None)
 
@@ -165,10 +169,12 @@ class Registry:
             except (UnsafePath, OSError) as error:
                 self.problems.append(Problem(str(path), str(error)))
                 continue
+            name = (_module_name if module_name is None else module_name)(path)
             if module_name is None:
-                self._load(str(path), lambda path=path: _load_file(path))
+                self._load(str(path), lambda name=name, path=path: _load_file(name, path))
             else:
-                self._load(str(path), lambda path=path: importlib.import_module(module_name(path)))
+                self._load(str(path), lambda name=name: importlib.import_module(name))
+            self._note_change(sys.modules.get(name))
 
     def _load(self, origin: str, load: Any, version: str = "", built_in: bool = False) -> None:
         try:
@@ -180,6 +186,11 @@ class Registry:
             return
         for found in kinds:
             self._add(found, origin, version, built_in)
+
+    def _note_change(self, module: Any) -> None:
+        changed = changed_file(module) if isinstance(module, ModuleType) else None
+        if changed is not None and changed not in self.changed:
+            self.changed.append(changed)
 
     def _add(self, kind: Any, origin: str, version: str, built_in: bool) -> None:
         for what, interface in INTERFACES.items():
@@ -208,6 +219,7 @@ class Registry:
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise ValueError(f"cannot be loaded: {traceback_line(error)[0]}") from error
+        self._note_change(sys.modules.get(module_name))
         if not INTERFACES[what].providedBy(kind):
             raise ValueError(f"is no {what}; it takes the decorator of edgegw.api to make one")
         check_kind(kind, INTERFACES[what])
@@ -257,9 +269,12 @@ def _hashable(values: Iterable[Any]) -> Iterator[Any]:
         yield value
 
 
-def _load_file(path: Path) -> ModuleType:
+def _module_name(path: Path) -> str:
+    return f"edgegw_plugin_{sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}_{path.stem}"
+
+
+def _load_file(name: str, path: Path) -> ModuleType:
     """Import a file that is in no package, once in the life of the process."""
-    name = f"edgegw_plugin_{sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}_{path.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None:
         return loaded

@@ -10,7 +10,7 @@ SIGHUP reloads.  The first SIGTERM or SIGINT stops accepting and lets what is in
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -34,7 +34,7 @@ from edgegw.proxy.generation import Generation, GenerationError
 from edgegw.proxy.policing import explanations_of
 from edgegw.signals import Signals
 from edgegw.systemd import Notifier
-from edgegw.tls.port import ListeningPort, PortKey, key_text, port_text
+from edgegw.tls.port import ListeningPort, PortKey, cannot_listen_text, port_text
 from edgegw.tls.stapling import Stapler
 from edgegw.verdict import Explanation
 
@@ -122,7 +122,9 @@ class GatewayService(Service):
         self._stapler = Stapler(reactor, self._ocsp_client)
         if counters is not None:
             self.metrics.plugin_families.append(counters.collect)
-        self._admin_site = AdminSite(reactor, self.metrics.registry, lambda: self.ready, self.handshakes, self._explain)
+        self._admin_site = AdminSite(
+            reactor, self.metrics.registry, lambda: self.ready, self.handshakes, self._explain, self._upstreams
+        )
         self._serving: _Serving | None = None
         self._explanations: dict[str, Explanation] = {}
         self._draining: set[Generation] = set()
@@ -137,6 +139,9 @@ class GatewayService(Service):
     def _explain(self, code: str) -> Explanation | None:
         """Say what a reason code means, one of a plugin's in use among them."""
         return explanation(code) or self._explanations.get(code)
+
+    def _upstreams(self) -> Iterable[tuple[str, Callable[[], dict[str, Any]]]]:
+        return () if self._serving is None else self._serving.generation.upstreams
 
     # --- what is open -------------------------------------------------------------------------
 
@@ -220,7 +225,7 @@ class GatewayService(Service):
                 try:
                     opened[key] = generation.listen(key)
                 except CannotListenError as error:
-                    faults.append(_cannot_listen(key, _names_at(gateway, key), error))
+                    faults.append(cannot_listen_text(key, _names_at(gateway, key), error))
                 else:
                     undo.callback(_close, opened[key])
             admin = None if before is None else before.admin
@@ -229,7 +234,7 @@ class GatewayService(Service):
                     admin = self._listen_admin(gateway.admin)
                 except CannotListenError as error:
                     assert gateway.admin is not None
-                    faults.append(_cannot_listen((gateway.admin.address, gateway.admin.port), "admin", error))
+                    faults.append(cannot_listen_text((gateway.admin.address, gateway.admin.port), "admin", error))
                 else:
                     undo.callback(_close, admin)
             if faults:
@@ -442,8 +447,3 @@ def _connections(generations: Sequence[Generation]) -> int:
 
 def _names_at(gateway: Gateway, key: PortKey) -> str:
     return ", ".join(listener.name for listener in gateway.listeners if (listener.address, listener.port) == key)
-
-
-def _cannot_listen(key: PortKey, names: str, error: CannotListenError) -> str:
-    reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
-    return f"cannot listen on {key_text(key)} ({names}): {reason}"

@@ -15,7 +15,7 @@ from math import inf
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from twisted.internet import address, main, tcp
+from twisted.internet import address, main, tcp, unix
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.python.failure import Failure
@@ -31,8 +31,10 @@ __all__ = [
     "EagerWriter",
     "Owner",
     "Server",
+    "UnixClient",
     "Why",
     "connect_tcp",
+    "connect_unix",
 ]
 
 #: Why the reactor is to disconnect a transport; ``None`` goes on.
@@ -150,11 +152,15 @@ class Server(EagerWriter, tcp.Server):
 
     :ivar started: when it was accepted, by :func:`time.monotonic`.
     :ivar deadline: when :meth:`deadline_passed` is called; see :class:`edgegw.deadlines.Deadlines`.
+    :ivar handshake_id: by which the handshake record knows it, once it is open; empty without TLS.
+    :ivar server_name: the name that the client asked for (SNI) in canonical form, once it is known.
     """
 
     protocol: Any
+    server_name: str | None = None
     client: Any
     reactor: Any
+    handshake_id = ""
     deadline = inf
     watched_until = inf
     TLS = False
@@ -319,5 +325,24 @@ def connect_tcp(
     :param timeout: seconds.
     """
     connector = Connector(host, port, factory, timeout, None, reactor)
+    connector.connect()
+    return connector
+
+
+class UnixClient(EagerWriter, unix.Client):  # type: ignore[misc]  # as Client
+    """A connection to an upstream's Unix socket."""
+
+
+class _UnixConnector(unix.Connector):
+    def _makeTransport(self) -> UnixClient:  # type: ignore[override]  # Twisted's own does not fit either
+        return UnixClient(self.address, self, self.reactor, self.checkPID)
+
+
+def connect_unix(reactor: IReactorFDSet, path: str, factory: Any, timeout: float) -> Any:
+    """Connect as ``reactor.connectUNIX`` does, with an :class:`UnixClient` transport.
+
+    :param timeout: seconds.
+    """
+    connector = _UnixConnector(path, factory, timeout, reactor, 0)
     connector.connect()
     return connector

@@ -4,10 +4,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from business_hours import BusinessHours, Config
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from edgegw.config import ConfigError
-from edgegw.testing import anonymous_peer, assert_accepts, assert_rejects, check_plugin, options, peer
+from edgegw.testing import (
+    Authority,
+    ConfigError,
+    anonymous_peer,
+    assert_accepts,
+    assert_rejects,
+    check_plugin,
+    options,
+    peer,
+    serve,
+)
 
 #: A Wednesday.
 BERLIN = options(BusinessHours, {"begin": "08:00", "end": "18:00", "time_zone": "Europe/Berlin"})
@@ -86,3 +95,16 @@ class BusinessHoursTests(SynchronousTestCase):
     def test_contract(self) -> None:
         """It keeps to what a plugin promises."""
         check_plugin(BusinessHours, BERLIN, NIGHT, {})
+
+
+class BusinessHoursHandshakeTests(TestCase):
+    """The policy in the gateway, at times of the test's choice."""
+
+    async def test_closing(self) -> None:
+        """Who comes a second before the doors close comes in, and who comes then does not."""
+        authority = Authority()
+        client = authority.issue()
+        times = iter([at("2026-01-14 16:59:59"), at("2026-01-14 17:00")])
+        async with serve([(BusinessHours, BERLIN)], trust=[authority], now=lambda: next(times)) as edge:
+            self.assertTrue((await edge.handshake(client)).accepted)
+            self.assertEqual((await edge.handshake(client)).code, "business_hours")

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from edgegw.config import ConfigError
 from edgegw.model import FieldHeaders
-from edgegw.testing import Authority, assert_accepts, check_plugin, handshake, options, peer
+from edgegw.testing import Authority, ConfigError, assert_accepts, check_plugin, handshake, options, peer
 
 NAMES = [f"spiffe://corp.example/client/{number}" for number in range(10_000)]
 

@@ -9,8 +9,17 @@ from device_registry import DeviceRegistry
 from twisted.trial.unittest import TestCase
 
 from edgegw.api import Accept, Reject, Verdict
-from edgegw.config import ConfigError
-from edgegw.testing import Authority, FakeEnvironment, build, check_plugin_later, handshake, judge_later, options, peer
+from edgegw.testing import (
+    Authority,
+    ConfigError,
+    FakeEnvironment,
+    build,
+    check_plugin_later,
+    handshake,
+    judge_later,
+    options,
+    peer,
+)
 
 
 class DeviceRegistryTests(TestCase):

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from edgegw.config import ConfigError
 from edgegw.testing import (
     Authority,
+    ConfigError,
     FakeEnvironment,
     anonymous_peer,
     assert_accepts,

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from edgegw.config import ConfigError, Loaded, Severity, load
-from edgegw.registry import Found
+from edgegw.registry import Found, Problem
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)
 
@@ -85,7 +85,8 @@ class Kinds:
     """
 
     def __init__(self, what: str, *kinds: Any, problems: Sequence[str] = ()) -> None:
-        self.problems = list(problems)
+        self.problems = [Problem("/x.py", problem) for problem in problems]
+        self.changed: list[str] = []
         self._what = what
         self._kinds = {kind.name: kind for kind in kinds}
 

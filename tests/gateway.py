@@ -231,6 +231,7 @@ class RunningGateway:
         self.ports: dict[tuple[str | None, int], ListeningPort] = {}
         for key in self.generation.port_keys:
             self.ports[key] = self.generation.listen(key)
+        self.generation.start()
 
     def address(self, name: str | None = None) -> Address:
         """Give where a listener is reached; without a name the first one."""
@@ -250,6 +251,7 @@ class RunningGateway:
         self.generations.append(self.generation)
         for port in self.ports.values():
             self.generation.adopt(port)
+        self.generation.start()
         before.retire()
         self.generation.replace(self.generations[:-1])
         return self.generation
@@ -277,7 +279,7 @@ class RunningGateway:
             await generation.when_idle()
         await until(self._all_gone)
         for generation in self.generations:
-            generation._deadlines.stop()
+            generation.stop()
         await deferLater(reactor, 0, lambda: None)
 
     def _all_gone(self) -> bool:
@@ -425,9 +427,13 @@ class ScriptedUpstream(protocol.Factory):
         self.talks: list[UpstreamTalk] = []
         self.on_connect: Callable[[UpstreamTalk], None] | None = None
         self.on_data: Callable[[UpstreamTalk, bytes], None] | None = None
-        self.listening = reactor.listenTCP(0, self, interface="127.0.0.1")
+        self.listening = self.listen()
         self.port: int = self.listening.getHost().port
         self.model = Upstream(name, (Endpoint("127.0.0.1", self.port),), **options)
+
+    def listen(self) -> Any:
+        """Open its port."""
+        return reactor.listenTCP(0, self, interface="127.0.0.1")
 
     def buildProtocol(self, addr: object) -> UpstreamTalk:
         return UpstreamTalk(self)
@@ -438,8 +444,10 @@ class ScriptedUpstream(protocol.Factory):
         return self.requests[number - 1]
 
     async def stop(self) -> None:
-        """Close the port and every connection."""
-        await self.listening.stopListening()
+        """Close the port and every connection; twice is as good as once."""
+        stopped = self.listening.stopListening()
+        if stopped is not None:
+            await stopped
         for one in self.talks:
             if one.reason is None:
                 one.transport.abortConnection()

@@ -352,6 +352,35 @@ class MainTests(SynchronousTestCase):
             printed = subprocess.run(command, stdout=subprocess.PIPE, env=environ, check=True).stdout
             self.assertIn(text, printed.decode())
 
+    def test_closed_pipe(self) -> None:
+        """Whoever reads the output may leave before its end: nothing is said of it, and the status is what it was."""
+        config = Path(self.write(CONFIG % 8000))
+        route = "  - {name: more-%d, rules: [{backends: [{upstream: slow}]}]}\n"
+        large = config.with_name("large.yaml")
+        large.write_text(config.read_text() + "".join(route % number for number in range(2000)))
+        plugins = config.with_name("plugins")
+        plugins.mkdir()
+        (plugins / "broken.py").write_text("raise RuntimeError\n")
+        for arguments, status, words in (
+            (("check", str(config)), 0, b""), (("check", str(large)), 0, b""), (("schema",), 0, b""),
+            (("schema", "--plugins", str(plugins)), 1, b"broken.py"), (("version",), 0, b""), (("plugins",), 0, b""),
+            (("new-plugin", "piped", "--directory", str(config.with_name("new"))), 0, b""), (("--help",), 0, b""),
+            (("explain", "--help"), 0, b""), (("check", str(config) + "-not-there"), 1, b"not-there"),
+        ):
+            reading, writing = os.pipe()
+            os.close(reading)
+            try:
+                ended = subprocess.run(
+                    (sys.executable, "-m", "edgegw", *arguments), stdout=writing, stderr=subprocess.PIPE,
+                    env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+                )
+            finally:
+                os.close(writing)
+            self.assertEqual((ended.returncode, arguments), (status, arguments))
+            self.assertIn(words, ended.stderr)
+            if not words:
+                self.assertEqual((ended.stderr, arguments), (b"", arguments))
+
     def test_standard_descriptors(self) -> None:
         """Started without stdin and stdout, the process gives their numbers to no socket: logs would go there."""
         ask = "import os, sys, edgegw.cli as c; c.main(['version']); sys.stderr.write(str(min(os.pipe()) > 2))"

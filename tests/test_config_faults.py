@@ -89,7 +89,7 @@ upstreams: [x, {name: 1, endpoints: [1, {}]}]
             (10, 13, "upstreams[0]", "is text; write a mapping"),
             (10, 23, "upstreams[1].name", 'in quotes: "1"'),
             (10, 38, "upstreams[1].endpoints[0]", "in quotes"),
-            (10, 41, "upstreams[1].endpoints[1]", "is a mapping"),
+            (10, 41, "upstreams[1].endpoints[1]", "has no address"),
         )
 
     def test_ranges_and_words(self) -> None:
@@ -537,6 +537,58 @@ upstreams: [{{name: app, endpoints: ["127.0.0.1:1"]}}]
 """,
                 (3, 83, "routes[0].rules[0].matches[0].path.value", "begin with /"),
             )
+
+    def test_matches(self) -> None:
+        """Conditions that no request could meet, expressions that are none, and lists that are too long."""
+        many = ", ".join(f"{{name: x{number}, value: y}}" for number in range(17))
+        self.assert_faults(
+            LISTENERS
+            + f"""\
+routes:
+  - name: r
+    rules:
+      - name: "1"
+        backends: [{{upstream: app}}]
+        matches:
+          - path: {{type: RegularExpression}}
+          - path: {{type: RegularExpression, value: ""}}
+          - path: {{type: RegularExpression, value: "/(?=a)"}}
+          - path: {{type: Prefix}}
+          - method: get
+          - headers: [{{name: a b, value: x}}, {{name: a}}, {{name: a, type: Present, value: x}}]
+          - headers: [{{name: a, type: RegularExpression, value: "("}}, {{value: x}}]
+          - headers: [{many}]
+          - query_params: [{{name: q, type: Regex, value: x}}, {{name: q, value: ""}}]
+          - identity: [{{fact: common_nam, value: x}}, {{fact: "attribute:", value: x}}, {{fact: status}}]
+          - identity: []
+          - cookies: []
+      - {{name: two, backends: [{{upstream: app}}]}}
+      - {{name: two, backends: [{{upstream: app}}]}}
+      - {{matches: [{", ".join(["{}"] * 65)}], backends: [{{upstream: app}}]}}
+upstreams: [{{name: app, endpoints: ["127.0.0.1:1"]}}]
+""",
+            (6, 15, "routes[0].rules[0].name", "looks like a rule's number"),
+            (9, 19, "routes[0].rules[0].matches[0].path", "has no value; give value: a regular expression"),
+            (10, 52, "routes[0].rules[0].matches[1].path.value", '"" is not a regular expression'),
+            (11, 52, "routes[0].rules[0].matches[2].path.value", "is no regular expression of RE2: "),
+            (12, 26, "routes[0].rules[0].matches[3].path.type", "did you mean PathPrefix?"),
+            (13, 21, "routes[0].rules[0].matches[4].method", "write one such as GET"),
+            (14, 30, "routes[0].rules[0].matches[5].headers[0].name", '"a b" is not the name of a header'),
+            (14, 46, "routes[0].rules[0].matches[5].headers[1]", "has no value; give value"),
+            (14, 82, "routes[0].rules[0].matches[5].headers[2].value", "does not go with the type Present"),
+            (15, 65, "routes[0].rules[0].matches[6].headers[0].value", '"(" is no regular expression of RE2: missing'),
+            (15, 71, "routes[0].rules[0].matches[6].headers[1]", "has no name"),
+            (16, 22, "routes[0].rules[0].matches[7].headers", "has 17 elements; give 16 or fewer"),
+            (17, 44, "routes[0].rules[0].matches[8].query_params[0].type", "use one of Exact, Regular"),
+            (17, 79, "routes[0].rules[0].matches[8].query_params[1].value", "is not a value"),
+            (18, 31, "routes[0].rules[0].matches[9].identity[0].fact", "is no fact; did you mean common_name?"),
+            (18, 61, "routes[0].rules[0].matches[9].identity[1].fact", "names no attribute"),
+            (18, 86, "routes[0].rules[0].matches[9].identity[2]", "has no value"),
+            (19, 23, "routes[0].rules[0].matches[10].identity", "is an empty list"),
+            (20, 13, "routes[0].rules[0].matches[11].cookies", "is no known key"),
+            (22, 16, "routes[0].rules[2].name", "the name two is given to another rule in line 21"),
+            (23, 19, "routes[0].rules[3].matches", "has 65 elements; give 64 or fewer"),
+        )
 
     def test_endpoints(self) -> None:
         """Endpoints are hosts and ports."""

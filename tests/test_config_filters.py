@@ -89,7 +89,7 @@ class FilterConfigTests(ConfigTestCase):
         injection = ", header_injection: [fields: {headers: {x-caller: '{peer}'}}]"
         for action in ("set: {X-Caller: x}", "remove: [x-caller]"):
             self.fault(
-                f"request_headers: {{{action}}}{BACKENDS}", "the listener a injects it", listener=injection
+                f"request_headers: {{{action}}}{BACKENDS}", "a listener injects it", listener=injection
             )
         self.rule(f"response_headers: {{set: {{x-caller: x}}}}{BACKENDS}", injection)
 

@@ -13,7 +13,7 @@ from attrs import evolve
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # has no annotations
 
 from edgegw.config import ConfigError, describe, schema, schema_text
-from edgegw.config.description import describe_policies, describe_validation
+from edgegw.config.description import describe_policies, describe_rule, describe_validation
 from edgegw.config.document import DOCUMENT, LISTENER
 from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.document_tls import TLS
@@ -24,21 +24,31 @@ from edgegw.config.reader import read_text
 from edgegw.config.shapes import REQUIRED, Record, Section
 from edgegw.model import (
     XFCC,
+    ActiveHealthCheck,
     Admin,
     BackendRef,
+    Balancing,
+    BalancingPolicy,
     ClientCertificateField,
     ClientRequirement,
     ClientValidation,
     ConnectionLimits,
+    CookieLifetime,
     Endpoint,
+    EndpointKind,
     FieldHeaders,
     Forwarding,
     Gateway,
+    HashKey,
+    HashSource,
+    HeaderMatch,
     HealthCheck,
     HTTPSettings,
+    IdentityMatch,
     Listener,
     Logging,
     OnMissing,
+    OutlierDetection,
     PathMatch,
     PathMatchType,
     PEMHeader,
@@ -47,13 +57,21 @@ from edgegw.model import (
     PolicyNot,
     PolicyUse,
     Protocol,
+    QueryParamMatch,
+    Resolution,
+    RetryBudget,
     RouteMatch,
+    SameSite,
+    SessionPersistence,
+    SessionType,
     TLSSettings,
     TLSVersion,
     TrustAnchor,
     UnderscoreAction,
     Upstream,
+    UpstreamLimits,
     ValidationMode,
+    ValueMatchType,
     XFCCDetail,
     XFCCMode,
 )
@@ -149,12 +167,27 @@ listeners:
       session_tickets: false, session_lifetime: 1h30m}}
 upstreams:
   - name: u
-    endpoints: ["127.0.0.1:8000", "[::1]:8001", "app.internal:8002", "bücher.example:1"]
+    endpoints: ["127.0.0.1:8000", "[::1]:8001", "app.internal:8002", "bücher.example:1",
+                {{address: "srv:_Http._tcp.App.internal.", weight: 2, priority: 3}}, {{address: "unix:/run/a b"}}]
     connect_timeout: 1s
     response_timeout: 2s
     idle_timeout: 3s
     keep_alive_timeout: 4s
     max_idle: 0
+    balancing: {{policy: consistent_hash,
+                hash_on: [{{header: X-User}}, {{cookie: Sid}}, {{identity: sha256}}, address]}}
+    session_persistence: {{type: Cookie, session_name: at, absolute_timeout: 1h, lifetime: Permanent, path: /a,
+                          same_site: Strict, secret: sixteen characters}}
+    resolution: {{servers: ["10.0.0.2", "[::1]:53", "127.0.0.1:8600"], min_interval: 5s, max_interval: 6s}}
+    health_check: {{path: /h, host: "h:1", method: HEAD, statuses: ["200", "300-399"], interval: 1s, timeout: 3s,
+                   unhealthy_threshold: 4, healthy_threshold: 5}}
+    outlier_detection: {{consecutive_5xx: disabled, consecutive_gateway_errors: 1, consecutive_connect_failures: 2,
+                        base_ejection_time: 3s, max_ejection_time: 4s, max_ejected: 5}}
+    panic_threshold: 6
+    slow_start: 7s
+    limits: {{max_connections: 8, max_pending: 9, max_requests: 10, max_requests_per_connection: 11,
+             max_connection_age: 12s}}
+    retry_budget: {{percent: 13, interval: 14s, min_retries: 15}}
 """
         gateway = self.load(document).gateway
         (listener,) = gateway.listeners
@@ -199,12 +232,37 @@ upstreams:
                             Endpoint("::1", 8001),
                             Endpoint("app.internal", 8002),
                             Endpoint("xn--bcher-kva.example", 1),
+                            Endpoint("_http._tcp.app.internal", 0, 2, 3, EndpointKind.SRV),
+                            Endpoint("/run/a b", 0, kind=EndpointKind.UNIX),
                         ),
                         1.0,
                         2.0,
                         3.0,
                         4.0,
                         0,
+                        None,
+                        Balancing(
+                            BalancingPolicy.CONSISTENT_HASH,
+                            (
+                                HashKey(HashSource.HEADER, "x-user"),
+                                HashKey(HashSource.COOKIE, "Sid"),
+                                HashKey(HashSource.IDENTITY, "sha256"),
+                                HashKey(HashSource.ADDRESS),
+                            ),
+                        ),
+                        SessionPersistence(
+                            SessionType.COOKIE, "at", 3600.0, CookieLifetime.PERMANENT, "/a", SameSite.STRICT,
+                            "sixteen characters",
+                        ),
+                        Resolution(
+                            (Endpoint("10.0.0.2", 53), Endpoint("::1", 53), Endpoint("127.0.0.1", 8600)), 5.0, 6.0
+                        ),
+                        ActiveHealthCheck("/h", "h:1", "HEAD", ((200, 200), (300, 399)), 1.0, 3.0, 4, 5),
+                        OutlierDetection(None, 1, 2, 3.0, 4.0, 5),
+                        6,
+                        7.0,
+                        UpstreamLimits(8, 9, 10, 11, 12.0),
+                        RetryBudget(13, 14.0, 15),
                     ),
                 ),
                 admin=Admin("::1", 9),
@@ -390,6 +448,83 @@ upstreams: [{name: u, endpoints: ["h:1"]}, {name: v, endpoints: ["h:2"]}]
         self.assertEqual(first.backends, (BackendRef("u", 3), BackendRef("v", 1)))
         self.assertEqual(second.matches, (RouteMatch(),))
 
+    def test_matches(self) -> None:
+        """Every kind of condition, as the model has it and as it is described."""
+        document = (
+            LISTENERS
+            + """\
+routes:
+  - name: r
+    rules:
+      - name: first
+        matches:
+          - path: {type: RegularExpression, value: "/v[0-9]+(/.*)?"}
+            method: GET
+            headers: [{name: X-Version, value: "2"}, {name: x-version, value: "3"}, {name: x-b, type: Present}]
+            query_params: [{name: Q a, type: RegularExpression, value: "a|b"}]
+            identity: [{fact: spiffe_id, value: "spiffe://a/b"}, {fact: "attribute:team", type: Present}]
+          - {method: TRACE}
+        backends: [{upstream: u}]
+upstreams: [{name: u, endpoints: ["h:1"]}]
+"""
+        )
+        loaded = self.load(document)
+        (rule,) = loaded.gateway.routes[0].rules
+        self.assertEqual(rule.name, "first")
+        self.assertEqual(
+            rule.matches,
+            (
+                RouteMatch(
+                    PathMatch(PathMatchType.REGULAR_EXPRESSION, "/v[0-9]+(/.*)?"),
+                    "GET",
+                    (HeaderMatch("x-version", "2"), HeaderMatch("x-b", None, ValueMatchType.PRESENT)),
+                    (QueryParamMatch("Q a", "a|b", ValueMatchType.REGULAR_EXPRESSION),),
+                    (
+                        IdentityMatch("spiffe_id", "spiffe://a/b"),
+                        IdentityMatch("attribute:team", None, ValueMatchType.PRESENT),
+                    ),
+                ),
+                RouteMatch(method="TRACE"),
+            ),
+        )
+        described = describe_rule(rule)
+        self.assertEqual(
+            described,
+            "RegularExpression /v[0-9]+(/.*)? (method GET, header x-version exactly 2, header x-b present, "
+            "query Q a matching a|b, identity spiffe_id exactly spiffe://a/b, identity attribute:team present), "
+            "PathPrefix / (method TRACE) → u",
+        )
+        self.assertEqual(
+            [(warning.path, warning.problem) for warning in loaded.warnings],
+            [
+                (
+                    "routes[0].rules[0].matches[0].headers[1].name",
+                    "x-version stands in the list already, and only the first one counts",
+                ),
+                ("routes[0].rules[0].matches[1].method", "never matches: TRACE is answered with 405"),
+            ],
+        )
+
+    def test_matching_injected_headers(self) -> None:
+        """A rule that would believe what clients say of themselves is warned of."""
+        injection = 'header_injection: [xfcc: {}, fields: {headers: {x-who: "{common_name}"}}]'
+        loaded = self.load(
+            LISTENERS.replace("port: 8443", f"port: 8443, {injection}")
+            + """\
+routes:
+  - name: r
+    rules:
+      - matches:
+          - headers: [{name: X-Who, value: admin}, {name: x-forwarded-client-cert, type: Present}, {name: x, value: y}]
+        backends: [{upstream: u}]
+upstreams: [{name: u, endpoints: ["h:1"]}]
+"""
+        )
+        self.assertEqual(
+            [(warning.path, warning.remedy) for warning in loaded.warnings],
+            [(f"routes[0].rules[0].matches[0].headers[{number}].name", "match by identity") for number in (0, 1)],
+        )
+
     def test_never_matching(self) -> None:
         """A name that no listener of the route takes, and weights that are all zero, are warned of."""
         loaded = self.load(
@@ -472,7 +607,7 @@ class ShippedConfiguration(ConfigTestCase):
         node = read_text(text, "x", {}, Report("x"))
         assert isinstance(node, Mapping)
         # Also what is only an example, because what holds without it cannot be written.
-        shown = set(re.findall(r"(?:^[ #-]*|[\[{,] ?)([a-z_]+):", text, flags=re.MULTILINE))
+        shown = set(re.findall(r"(?:^[ #-]*|[\[{,] ?)([a-z0-9_]+):", text, flags=re.MULTILINE))
         keys: set[str] = set()
         described = schema()
         stack: list[Any] = [described]

@@ -211,13 +211,31 @@ class FaultTests(PolicyDocumentCase):
     def test_broken_plugins(self) -> None:
         """A plugin that cannot be loaded is named, with its traceback, to whoever may have meant it."""
         self.write("plugins/broken.py", "import edgegw.api\nnot_there\n")
-        fault = self.faults("[from_broken]")[-1]
-        self.assertIn("there is no policy from_broken, and these plugins could not be loaded", fault)
-        self.assertIn("plugins/broken.py:2 in <module> > NameError: name 'not_there' is not defined", fault)
+        warning, fault = self.faults("[from_broken]")
+        path = self.directory / "plugins" / "broken.py"
+        self.assertIn(
+            f"could not be loaded: {path}:2 in <module> > NameError: name 'not_there' is not defined", warning
+        )
+        unless = f"unless it is in what could not be loaded: {path}"
+        self.assertIn(f"there is no policy from_broken, {unless}; correct that, or name another policy", fault)
+        self.assertIn(f"there is no policy anyones, {unless}; did you mean anyone?", self.faults("[anyones]")[1])
         loaded = self.load(f"{HEAD}client_validation: {{default: {{ca_certificates: [ca.pem], policies: [anyone]}}}}\n")
         self.assertIn("broken.py", str(loaded.warnings[0]))
         without = self.load(HEAD)
         self.assertEqual(without.warnings, ())
+
+    def test_changed_plugins(self) -> None:
+        """A reload tells that a plugin's file is another one than what runs; a start has nothing to tell."""
+        document = f"{HEAD}client_validation: {{default: {{ca_certificates: [ca.pem], policies: [anyone]}}}}\n"
+        self.assertEqual([self.load(document).warnings for _ in range(2)], [(), ()])
+        path = self.directory / "plugins" / "mine.py"
+        path.write_text("def f(:\n")
+        (warning,) = self.load(document).warnings
+        self.assertTrue(str(warning).endswith(
+            f"1:1: warning: {path} has changed since it was loaded, and what was loaded then stays in use; "
+            "restart the gateway to use it as it is now"
+        ), warning)
+        self.assertEqual(self.load(HEAD).warnings, ())
 
     def test_contradictions(self) -> None:
         """Settings that would have no effect are faults."""

@@ -336,9 +336,15 @@ class RefusedTests(ExplainCase):
         self.assertEqual(document["explanation"], {
             "sentence": "It is no friend.", "cause": "A stranger.", "remedy": "Be a friend.",
         })
+        self.configure(", mode: AllowInsecureFallback, policies: [chained]")
+        document = self.document(Authority("Other").issue("client"))
+        self.assertEqual(document["explanation"], {
+            "sentence": "The plugin chained refused the client.", "cause": "",
+            "remedy": "Read what it wants: edgegw plugins chained.",
+        })
         self.configure(", policies: [waiting]")
         document = self.document(self.root.issue("client"))
-        self.assertEqual((document["result"], document["not_asked"]), ("accepted", True))
+        self.assertEqual((document["result"], document["not_asked"], document["exit"]), ("accepted", True, 4))
 
     def test_those_not_reached(self) -> None:
         """Of each policy that was not asked it is said why."""
@@ -548,6 +554,14 @@ routes:
          backends: [{upstream: u}]}
       - {matches: [{path: {value: /any}}], client: any, backends: [{upstream: u}]}
       - {matches: [{path: {type: Exact, value: /open}}], backends: [{upstream: u}]}
+      - name: chosen
+        matches:
+          - path: {value: /if}
+            method: POST
+            headers: [{name: x-a, value: "1"}]
+            query_params: [{name: q, value: "2"}]
+          - {path: {value: /if}, identity: [{fact: common_name, value: friend}]}
+        backends: [{upstream: u}]
 upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
 """
 
@@ -574,13 +588,24 @@ upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
         self.assertEqual((refused["reason"], refused["exit"], refused["http_status"]), ("not_greeted", 3, 403))
         self.assertEqual(refused["client_sees"], "403; the connection goes on")
         later = self.request(other, "/later")
-        self.assertEqual((later["result"], later["not_asked"]), ("accepted", True))
+        self.assertEqual((later["result"], later["not_asked"], later["exit"]), ("accepted", True, 4))
         self.assertEqual([one["verdict"] for one in later["policies"]], ["not asked", "not asked"])
         self.assertEqual(self.request(None, "/open")["exit"], 0)
         nobody = self.request(None, "/any")
         self.assertEqual((nobody["reason"], nobody["remedies"]), (
             Reason.NO_CERTIFICATE, ["The rule has client: any; client: none would let everyone ask."],
         ))
+
+    def test_conditions(self) -> None:
+        """Method, headers, query and identity decide as in a gateway, and the rule's name is told."""
+        friend, other = self.root.issue("friend"), self.root.issue("other")
+        self.assertEqual(self.request(friend, "/if")["rule"]["name"], "chosen")
+        self.assertEqual(self.request(other, "/if")["http_status"], 404)
+        arguments = ("--method", "POST", "--header", "X-A:  1", "--header", "x-b: 2")
+        self.assertEqual(self.request(other, "/if?q=2", *arguments)["rule"]["name"], "chosen")
+        self.assertEqual(self.request(other, "/if?q=3", *arguments)["http_status"], 404)
+        printed = " ".join(self.explain("--path", "/if?q=2", *arguments).output.split())
+        self.assertIn("app.rules[chosen]: PathPrefix /if (method POST, header x-a exactly 1, query q", printed)
 
     def test_unverified(self) -> None:
         """A rule for verified clients says why the client's certificate is none."""
@@ -631,7 +656,9 @@ upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
         """Parts of a request line that cannot be in one are status 2."""
         for arguments in (
             ("--path", "admin"), ("--path", "/a b"), ("--path", "/\r\nx"), ("--path", "/", "--host", "a\nb"),
-            ("--method", "GET"), ("--host", "a.example"), ("--path", "/", "--method", ""),
+            ("--method", "GET"), ("--host", "a.example"), ("--path", "/", "--method", ""), ("--header", "a: b"),
+            ("--path", "/", "--header", "a"), ("--path", "/", "--header", "a b: c"),
+            ("--path", "/", "--header", "a: b\r\nc: d"),
         ):
             self.assertEqual(self.explain(*arguments).status, 2, arguments)
 
@@ -693,8 +720,9 @@ async def later(hello, address):
     def test_one_that_waits(self) -> None:
         """It is not asked unless others may be."""
         document = self.route("later")
-        self.assertEqual((document["result"], document["listener"]), ("accepted", "edge"))
+        self.assertEqual((document["result"], document["listener"], document["exit"]), ("accepted", "edge", 4))
         self.assertIn("is not asked", document["router"])
+        self.assertEqual(self.document(Authority("Other").issue("client"), "--path", "/")["exit"], 4)
 
 
 class HostileTests(ExplainCase):
@@ -789,6 +817,18 @@ class StatusTests(ExplainCase):
         printed = self.explain("--cert", self.write("client.pem", self.root.issue("client").pem))
         self.assertEqual(printed.status, 0)
         self.assertIn("warning: ", printed.errors)
+
+    def test_what_was_not_asked(self) -> None:
+        """A check that trusts the status does not pass for want of asking; a refusal is one all the same."""
+        friend, other = self.root.issue("friend"), self.root.issue("other")
+        self.configure(", policies: [waiting]", RequestTests.ROUTES)
+        for client, arguments in ((friend, ()), (other, ()), (friend, ("--path", "/open"))):
+            self.assertEqual(self.document(client, *arguments)["exit"], 4)
+        self.assertEqual(self.document(other, "--path", "/admin")["exit"], 3)
+        self.configure(", policies: [greeted, waiting]")
+        self.assertEqual([self.document(client)["exit"] for client in (friend, other)], [4, 3])
+        self.configure(", policies: [{any: [greeted, silent]}]")
+        self.assertEqual([self.document(client)["exit"] for client in (friend, other)], [0, 0])
 
     def test_usage(self) -> None:
         """What cannot be understood is status 2, with what would be right."""

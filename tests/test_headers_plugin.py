@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -254,7 +254,7 @@ class AttributeTests(SynchronousTestCase):
 
     def filled(self, template: str, **attributes: str) -> str:
         """Fill a template in."""
-        return parse_template(template).fill(evolve(INFO, attributes=attributes))
+        return parse_template(template).fill(INFO._replace(attributes=attributes))
 
     def test_values(self) -> None:
         """An attribute takes its place; without it there is nothing, and without anything no header."""
@@ -267,7 +267,7 @@ class AttributeTests(SynchronousTestCase):
     @given(st.text(max_size=60))
     def test_safe(self, value: str) -> None:
         """Whatever a policy says, the value is printable ASCII without outer spaces, and two are never one."""
-        written = attribute(evolve(INFO, attributes={"a": value}), "a")
+        written = attribute(INFO._replace(attributes={"a": value}), "a")
         self.assertTrue(re.fullmatch(r"(?:[!-~](?:[ -~]*[!-~])?)?", written), written)
         raw = re.sub(rb"\\([0-9A-F]{2})", lambda match: bytes.fromhex(match[1].decode()), written.encode())
         self.assertEqual(raw, value.encode("utf-8", "backslashreplace"))

@@ -31,6 +31,7 @@ from edgegw.model import (
     PolicyNot,
     PolicyRule,
     PolicyUse,
+    RouteMatch,
 )
 from edgegw.observe.metrics import Metrics
 from edgegw.policy_chain import PolicyChain, build_chain
@@ -115,7 +116,7 @@ class CombinationTests(SynchronousTestCase):
             Metrics().requests("edge", "r", ""), Clock(),
         )
         head: Any = mock.Mock()
-        refused = access.judge(ConnectionInfo("edge", Identity(), "192.0.2.1"), head, None)
+        refused = access.judge(ConnectionInfo("edge", Identity(), "192.0.2.1"), head, None, [])
         self.assertEqual(getattr(refused, "code", None), Reason.NO_CERTIFICATE)
 
     def test_all_is_asked_again_in_part(self) -> None:
@@ -319,11 +320,11 @@ class PathTests(SynchronousTestCase):
     def test_encodings_of_the_same_path(self) -> None:
         """A rule holds for its path however the client writes the percent-encodings in it."""
         table = RouteTable([
-            ((), PathMatch(PathMatchType.PATH_PREFIX, "/"), "open"),
-            ((), PathMatch(PathMatchType.PATH_PREFIX, "/caf%C3%a9"), "coffee"),
-            ((), PathMatch(PathMatchType.EXACT, "/keys:rotate"), "keys"),
-            ((), PathMatch(PathMatchType.EXACT, "/a%40b"), "at"),
-            ((), PathMatch(PathMatchType.EXACT, "/a%7Cb"), "bar"),
+            ((), RouteMatch(PathMatch(PathMatchType.PATH_PREFIX, "/")), "open"),
+            ((), RouteMatch(PathMatch(PathMatchType.PATH_PREFIX, "/caf%C3%a9")), "coffee"),
+            ((), RouteMatch(PathMatch(PathMatchType.EXACT, "/keys:rotate")), "keys"),
+            ((), RouteMatch(PathMatch(PathMatchType.EXACT, "/a%40b")), "at"),
+            ((), RouteMatch(PathMatch(PathMatchType.EXACT, "/a%7Cb")), "bar"),
         ])
         for path, target in (
             (b"/caf%C3%A9", "coffee"), (b"/caf%c3%a9/x", "coffee"), (b"/keys:rotate", "keys"),

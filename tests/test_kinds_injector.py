@@ -154,7 +154,7 @@ class DecoratorTests(SynchronousTestCase):
         built = team.build(Config("x-team"), FakeEnvironment())
         verifyObject(IHeaderInjector, built)
         self.assertEqual((built.owned, built.per_request, built.needs_chain), ({b"x-team"}, False, False))
-        self.assertEqual(built.inject(evolve(ANONYMOUS, attributes={"team": "red"}), {}), [(b"x-team", b"red")])
+        self.assertEqual(built.inject(ANONYMOUS._replace(attributes={"team": "red"}), {}), [(b"x-team", b"red")])
         built = claims.build(None, FakeEnvironment())
         self.assertEqual((built.owned, built.per_request), ({b"x-claim", b"x-claims"}, True))
         self.assertEqual(
@@ -306,8 +306,8 @@ class ConfigurationTests(ConfigTestCase):
         )
         self.assert_faults(
             self.injection("zzz"),
-            (6, 5, f"{path}[0]", "could not be loaded: /x.py: SyntaxError"),
-            **self.options(team, problems=["/x.py: SyntaxError"]),
+            (6, 5, f"{path}[0]", "zzz, unless it is in what could not be loaded: /x.py; correct that, or name another"),
+            **self.options(team, problems=["SyntaxError"]),
         )
         self.assert_faults(self.injection("zzz"), (6, 5, f"{path}[0]", "use one of xfcc, client_cert, pem, fields"))
 

@@ -16,11 +16,11 @@ PACKAGE = Path(edgegw.__file__).parent
 #: may import; each may import itself.  A room that is not here does not exist.
 CONTRACTS = {
     "model", "identity", "peer", "verdict", "interfaces", "names", "certificate", "der", "distinguished_name",
-    "backend", "sni",
+    "backend", "sni", "expressions",
 }
 #: What plugins are made of.
 PLUGINS = {"kinds", "api"}
-PURE = {"config", "filters", "match", "headers", "wire", "policies", "sources", "backends"}
+PURE = {"config", "filters", "match", "headers", "wire", "policies", "sources", "backends", "balancing"}
 ALLOWED: dict[str, set[str]] = {
     "names": set(),
     "verdict": set(),
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "interfaces": {"backend", "certificate", "identity", "model", "names", "peer", "sni", "verdict"},
     "backend": {"identity"},
     "sni": {"names", "verdict"},
+    "expressions": {"certificate"},
     "kinds": CONTRACTS,
     "api": CONTRACTS | {"kinds"},
     "plugins": set(),
@@ -42,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "policy_groups": CONTRACTS | {"policy_step"},
     "policy_chain": CONTRACTS | {"policy_groups", "policy_step"},
     "plugin_files": set(),
+    "applications": CONTRACTS | PLUGINS | {"plugin_files"},
     "registry": CONTRACTS | PLUGINS | {"config", "plugin_files"},
     # the Twisted edge, from the bottom up
     "deadlines": CONTRACTS,
@@ -56,27 +58,32 @@ ALLOWED: dict[str, set[str]] = {
     "http_connections": CONTRACTS,
     "http_client": CONTRACTS | {"http_connections"},
     "environment": CONTRACTS | {"following", "http_client", "observe"},
-    "upstream": CONTRACTS | PURE | {"deadlines", "tcp", "observe"},
     "tls": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step"},
+    "upstream": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "tls"},
     "proxy": CONTRACTS
     | PURE
     | {"deadlines", "http_client", "tcp", "observe", "policy_chain", "policy_step", "tls", "upstream"},
+    "endpoints": CONTRACTS | {"config", "environment", "http_client", "observe", "proxy", "registry", "tls"},
+    "endpoint_parser": {"endpoints"},
     # what puts it together
     "service": CONTRACTS
     | PURE
     | {"deadlines", "descriptors", "http_client", "observe", "proxy", "signals", "systemd", "tcp", "tls", "upstream"},
     "tap": CONTRACTS | {"config", "environment", "observe", "registry", "service", "tls"},
-    "demo": CONTRACTS | {"config", "observe", "service", "tap"},
+    "demo": CONTRACTS | {"config", "descriptors", "observe", "service", "tap"},
     # commands, and what is there for plugins' authors
     "reasons": CONTRACTS | {"tls"},
-    "handshakes_command": CONTRACTS | {"config", "observe"},
-    "new_plugin": CONTRACTS | PLUGINS | {"registry"},
+    "handshakes_command": CONTRACTS | {"config", "descriptors", "observe"},
+    "new_plugin": CONTRACTS | PLUGINS | {"descriptors", "registry"},
     "explanation": CONTRACTS
     | PURE
     | {"environment", "observe", "policy_chain", "policy_step", "proxy", "reasons", "registry", "tap", "tls"},
     "explain_command": CONTRACTS
-    | {"config", "explanation", "observe", "policy_chain", "policy_step", "proxy", "registry", "tap", "tls"},
-    "plugins_command": CONTRACTS | PLUGINS | {"config", "observe", "registry", "tap"},
+    | {
+        "config", "descriptors", "explanation", "observe", "policy_chain", "policy_step", "proxy", "registry", "tap",
+        "tls",
+    },
+    "plugins_command": CONTRACTS | PLUGINS | {"config", "descriptors", "observe", "registry", "tap"},
     "testing": CONTRACTS
     | PURE
     | PLUGINS

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from edgegw.match.routes import RouteTable
-from edgegw.model import PathMatch, PathMatchType
+from edgegw.model import PathMatch, PathMatchType, RouteMatch
 from edgegw.names import covers
 
 EXACT, PREFIX = PathMatchType.EXACT, PathMatchType.PATH_PREFIX
@@ -18,7 +18,9 @@ Entry = tuple[tuple[str, ...], PathMatch, str]
 
 def table(*entries: tuple[str, PathMatchType, str, str]) -> RouteTable[str]:
     """``(host name or "", kind, path, target)``."""
-    return RouteTable(((host,) if host else (), PathMatch(kind, path), target) for host, kind, path, target in entries)
+    return RouteTable(
+        ((host,) if host else (), RouteMatch(PathMatch(kind, path)), target) for host, kind, path, target in entries
+    )
 
 
 class RouteTableTests(SynchronousTestCase):

@@ -23,6 +23,8 @@ from edgegw.model import (
     ServerCertificate,
     TLSSettings,
     TrustAnchor,
+    Upstream,
+    UpstreamTLS,
     ValidationMode,
 )
 from edgegw.observe.counters import HANDSHAKE_SECONDS, MAX_CODES, MAX_TLS_PARAMETERS, Histogram
@@ -50,7 +52,8 @@ def used() -> Metrics:
     metrics.requests("web", "api", "").refuse(Reason.CLIENT_UNVERIFIED)
     metrics.mirror("web", "api", "app").answered += 1
     metrics.policy("web", "spiffe").accepted += 1
-    metrics.upstream("app")
+    metrics.upstream("app").state.take("127.0.0.1:8000", "app.internal:8000")
+    metrics.upstream("app").tls["TLSv1.3", False] = 1
     plugins = PluginCounters()
     plugins.count_error("geofence", "read")
     metrics.plugin_families.append(plugins.collect)
@@ -65,7 +68,9 @@ def gateway(server: datetime, *anchors: datetime) -> Gateway:
         ValidationMode.ALLOW_VALID_ONLY, tuple(TrustAnchor("ca.pem", b"", anchor) for anchor in anchors)
     )
     tls = TLSSettings((certificate,), validation)
-    return Gateway((Listener("web", 443, tls=tls), Listener("plain", 80, Protocol.HTTP)))
+    upstream = Upstream("app", (), tls=UpstreamTLS(client_certificate=certificate))
+    listeners = Listener("web", 443, tls=tls), Listener("plain", 80, Protocol.HTTP)
+    return Gateway(listeners, upstreams=(upstream,))
 
 
 class ListenerTests(SynchronousTestCase):

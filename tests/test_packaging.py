@@ -119,7 +119,7 @@ class WheelTests(SynchronousTestCase):
         with zipfile.ZipFile(wheel()) as archive:
             names = {name for name in archive.namelist() if ".dist-info/" not in name}
         expected = {str(path.relative_to(ROOT)) for top in ("edgegw", "twisted") for path in (ROOT / top).rglob("*.py")}
-        expected |= {"edgegw/py.typed", "twisted/plugins/edgegw_plugin.py"}
+        expected |= {"edgegw/py.typed", "twisted/plugins/edgegw_plugin.py", "twisted/plugins/edgegw_endpoint.py"}
         self.assertEqual(expected - names, set())
         self.assertNotIn("twisted/__init__.py", names)
         self.assertNotIn("twisted/plugins/__init__.py", names)

@@ -348,7 +348,7 @@ class ReloadTests(ServiceCase):
         self.assertFalse(taken)
         faults = "\n".join(said)
         self.assertIn(f"{broken}:4 in <module> > {broken}:2 in read_table > KeyError: 'the table'", faults)
-        self.assertRegex(faults, r"edgegw\.yaml:9:\d+: listeners\[0\]\S* there is no policy table, and ")
+        self.assertRegex(faults, r"edgegw\.yaml:9:\d+: listeners\[0\]\S* there is no policy table, unless ")
         await self.unchanged()
         broken.unlink()
 

@@ -9,11 +9,14 @@ from ipaddress import ip_network
 from typing import Any
 
 from attrs import evolve
+from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import provider
 
 from edgegw.api import Accept, Peer, Reject, Verdict, policy
 from edgegw.model import (
@@ -24,6 +27,7 @@ from edgegw.model import (
     HTTPSettings,
     PathMatch,
     PathMatchType,
+    PolicyAny,
     PolicyNot,
     RefuseWith,
     Route,
@@ -47,7 +51,7 @@ from tests.gateway import (
     until,
     validation,
 )
-from tests.test_tls_policies import FALLBACK, later, named, use
+from tests.test_tls_policies import FALLBACK, anyone, later, named, use
 from tests.tls_peers import try_tls
 
 reactor: Any = global_reactor
@@ -81,6 +85,15 @@ class AccessCase(TestCase):
     def setUp(self) -> None:
         self.root = Authority()
         self.server = self.root.issue("server", dns=["a.example"], usages=SERVER)
+        self.events: list[LogEvent] = []
+
+        @provider(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            if event.get("log_namespace") == "edgegw.http":
+                self.events.append(event)
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
 
     async def start(self, *rules: RouteRule, http: HTTPSettings | None = None, **settings: Any) -> RunningGateway:
         """Start a gateway that lets everyone in and has these rules."""
@@ -259,6 +272,46 @@ class RuleTests(AccessCase):
         self.assertNotIn(b"named", await body("/quiet"))
         self.assertIn(b"reason: named", await body("/told"))
         self.assertIn(b'"reason": "named"', await body("/told", b"accept: application/json\r\n"))
+
+    async def test_logged(self) -> None:
+        """A refusal's line has all that it takes to find the request, the rule, the policy and the handshake."""
+        no = PolicyNot(use(named))
+        running = await self.start(
+            rule("/named", policies=(use(named),)), rule("/group", policies=(use(anyone), PolicyAny((no, no)))),
+            rule("/not", policies=(no,)), rule("/later", policies=(use(anyone), use(later)), explain_to_client=True),
+            rule("/client", client=ClientRequirement.VERIFIED), rule("/none", policies=()),
+        )
+        good, bad = self.root.issue("good"), self.root.issue("bad")
+        for path, client, by, reason in (
+            ("/named", bad, "app.rules[0].named", "named"),
+            ("/group", good, "app.rules[1].[1].any", "excluded"),
+            ("/not", good, "app.rules[2].not", "excluded"),
+            ("/later", bad, "app.rules[3].[1].later", "later"),
+            ("/client", None, "app.rules[4].client", "no_certificate"),
+            ("/none", good, "app.rules[5].policies", "no_policy"),
+        ):
+            self.events.clear()
+            got = await in_thread(
+                talk, running.address(), get(f"{path}?secret", close=True), client_context(self.root, client),
+                "a.example",
+            )
+            (event,) = [one for one in self.events if one["log_format"].startswith("403")]
+            digest = "-" if client is None else client.certificate.fingerprint(SHA256()).hex()
+            status = "none" if client is None else "verified"
+            (request_id,) = re.findall(rb"x-request-id: (.*)\r\n", got)
+            handshake_id = running.record.entries(1)[0][0]["id"]
+            self.assertEqual(
+                formatEvent(event).partition(")")[0],
+                f"403 to 127.0.0.1 on edge: {reason} by {by} (GET {path}, certificate {digest} {status}, "
+                f"handshake {handshake_id}, request {request_id.decode()}",
+            )
+
+    async def test_long_paths_are_logged_in_short(self) -> None:
+        """What a client sends makes no line as long as it likes."""
+        running = await self.start(rule("/", client=ClientRequirement.VERIFIED))
+        await self.ask(running, None, get("/" + "x" * 5000, close=True))
+        (event,) = [one for one in self.events if one["log_format"].startswith("403")]
+        self.assertEqual((len(event["path"]), event["path"][-21:]), (256, "... (5001 characters)"))
 
     async def test_paths_that_could_be_others(self) -> None:
         """Where rules demand something, no spelling of a path gets around them."""

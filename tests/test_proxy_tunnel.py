@@ -20,8 +20,8 @@ from zope.interface import implementer
 
 from edgegw.api import ClientHelloFacts, PassThrough, sni_router
 from edgegw.model import ConnectionLimits, Endpoint, SNIRouterUse, Upstream
-from edgegw.proxy import tunnel
 from edgegw.testing import FakeEnvironment
+from edgegw.upstream import pool
 from edgegw.verdict import Reason
 from tests.gateway import (
     SERVER,
@@ -498,7 +498,7 @@ class ConnectTests(TunnelCase):
     def delay(self) -> list[Callable[[], None]]:
         """Have connections begin only when the test says so."""
         held: list[Callable[[], None]] = []
-        real = tunnel.connect_tcp
+        real = pool.connect_tcp
 
         class Connector:
             made: Any = None
@@ -516,7 +516,7 @@ class ConnectTests(TunnelCase):
             held.append(begin)
             return connector
 
-        self.patch(tunnel, "connect_tcp", connect_later)
+        self.patch(pool, "connect_tcp", connect_later)
         return held
 
     async def test_bytes_before_the_upstream(self) -> None:

@@ -106,6 +106,28 @@ class FindTests(RegistryCase):
         assert found is not None
         self.assertTrue(found.origin.endswith("edgegw/plugins/packaged.py"))
 
+    def test_shared_code(self) -> None:
+        """Files of ``edgegw/plugins`` find a module beside them; those of a directory do not, and that is told."""
+        ways = {
+            "absolute": "from edgegw.plugins._shared_here import VALUE", "relative": "from ._shared_here import VALUE",
+            "beside": "from _shared_here import VALUE",
+        }
+        packaged = self.folder / "edgegw" / "plugins"
+        self.patch(edgegw.plugins, "__path__", [*edgegw.plugins.__path__, str(packaged)])
+        for folder in (packaged, self.folder):
+            self.write("_shared_here.py", "VALUE = 3\n", folder)
+        for name, line in ways.items():
+            self.addCleanup(sys.modules.pop, f"edgegw.plugins.{name}", None)
+            for folder in (packaged, self.folder):
+                self.write(f"{name}.py", line + POLICY.format(name=f"{name}_of_{folder.name}"), folder)
+        self.addCleanup(sys.modules.pop, "edgegw.plugins._shared_here", None)
+        registry = self.scan()
+        found = [name for name in registry.names("policy") if "_of_" in name]
+        self.assertEqual(found, sorted([
+            "absolute_of_plugins", "relative_of_plugins", f"absolute_of_{self.folder.name}",
+        ]))  # fmt: skip
+        self.assertEqual({Path(one.origin).stem for one in registry.problems}, {"relative", "beside"})
+
     def test_entry_points(self) -> None:
         """Installed distributions name theirs as entry points, a module or a kind."""
         self.write("entered.py", POLICY.format(name="entered"))
@@ -141,6 +163,59 @@ class FindTests(RegistryCase):
             self.assertIn(text, str(error))
 
 
+class ChangeTests(RegistryCase):
+    """Files that are other ones by now than those whose code is in use."""
+
+    def test_a_file(self) -> None:
+        """Whatever has become of a file that is in use it is told, until the file is what it was; the code stays."""
+        path = self.write("mine.py", POLICY.format(name="mine"))
+        self.write("other.py", POLICY.format(name="other"))
+        kind = self.scan().find("policy", "mine")
+        self.assertEqual(self.scan().changed, [])
+        as_loaded = path.read_text()
+        for text in (as_loaded + "# more\n", "def f(:\n", "raise RuntimeError\n", ""):
+            path.write_text(text)
+            for _ in range(2):
+                registry = self.scan()
+                self.assertEqual((registry.changed, registry.problems), ([str(path)], []))
+            self.assertEqual(registry.find("policy", "mine"), kind)
+        path.write_text(as_loaded)
+        os.utime(path, (0, 0))
+        self.assertEqual(self.scan().changed, [])
+
+    def test_files_that_are_not_in_use(self) -> None:
+        """One that has failed is loaded as it is now, and one that is gone is no plugin any more."""
+        path = self.write("later.py", "raise RuntimeError\n")
+        self.scan()
+        path.write_text(POLICY.format(name="later"))
+        registry = self.scan()
+        self.assertEqual((registry.changed, registry.problems), ([], []))
+        path.unlink()
+        registry = self.scan()
+        self.assertEqual((registry.changed, registry.find("policy", "later")), ([], None))
+
+    def test_wherever_it_comes_from(self) -> None:
+        """Installed plugins, those of ``edgegw/plugins``, and what a configuration names by its module."""
+        self.patch(edgegw.plugins, "__path__", [*edgegw.plugins.__path__, str(self.folder / "edgegw" / "plugins")])
+        self.patch(sys, "path", [str(self.folder), *sys.path])
+        self.patch(registry_module.importlib.metadata, "entry_points",
+                   lambda group: [EntryPoint("one", "installed:installed", "edgegw.plugins")])
+        paths = []
+        for name in ("edgegw/plugins/packaged", "installed", "named"):
+            self.addCleanup(sys.modules.pop, name.replace("/", "."), None)
+            paths.append(self.write(f"{name}.py", POLICY.format(name=name.rpartition("/")[2])))
+
+        def changed() -> list[str]:
+            registry = Registry()
+            self.assertIsNotNone(registry.find("policy", "named:named"))
+            return registry.changed
+
+        self.assertEqual(changed(), [])
+        for path in paths:
+            path.write_text(path.read_text() + "# more\n")
+        self.assertEqual(changed(), [str(path) for path in paths])
+
+
 class ProblemTests(RegistryCase):
     """What cannot be loaded."""
 
@@ -156,7 +231,7 @@ class ProblemTests(RegistryCase):
         self.assertEqual(set(texts), {"wrong.py", "syntax.py", "leaves.py"})
         self.assertIn(f"{self.folder}/wrong.py:3 in <module> > {self.folder}/wrong.py:2 in f > KeyError: 'x'",
                       str(texts["wrong.py"]))
-        self.assertIn("syntax.py:1 > SyntaxError", str(texts["syntax.py"]))
+        self.assertEqual(str(texts["syntax.py"]), f"{self.folder}/syntax.py:1 > SyntaxError: invalid syntax")
         self.assertIn("Traceback (most recent call last)", texts["wrong.py"].trace)
 
     def test_mended(self) -> None:

@@ -1,12 +1,14 @@
 """Start, reload and drain, with real ports and a generation that only greets its clients."""
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from attrs import asdict, evolve
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
@@ -20,15 +22,18 @@ from zope.interface import provider
 
 from edgegw.config import ConfigError, Loaded
 from edgegw.environment import Environments
-from edgegw.model import Admin, Gateway, Listener, Logging
+from edgegw.model import Admin, Gateway, Listener, Logging, PolicyAny, Route, RouteRule
 from edgegw.model import Protocol as ListenerProtocol
 from edgegw.observe.logs import LineWriter, StandardOutputLog
 from edgegw.observe.metrics import Metrics
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.proxy.generation import GenerationError
+from edgegw.proxy.policing import explanations_by
 from edgegw.service import CannotStart, GatewayService
 from edgegw.systemd import Notifier
 from tests.test_observe_admin import fetch
+from tests.test_observe_handshakes import REFUSED
+from tests.test_tls_policies import later, named, use
 
 reactor: Any = global_reactor
 
@@ -287,6 +292,18 @@ class StartTests(ServiceCase):
         self.assertEqual(await self.status("/readyz"), 200)
         self.assertEqual(self.notified(), ["READY=1"])
         self.assertEqual(self.value("edgegw_config_objects", kind="listener"), 1)
+
+    async def test_explains_what_plugins_refuse_with(self) -> None:
+        """The record says of a refusal with a policy's own name what ``edgegw explain`` says of it."""
+        rules = (RouteRule(policies=(PolicyAny((use(named), use(later))),)),)
+        await self.start("first", routes=(Route("all", rules=rules),))
+        assert self.service.admin_port is not None
+        said = explanations_by([named, later])
+        for code in ("named", "later"):
+            added = evolve(REFUSED, reason=code).add(self.service.handshakes)
+            answer = await fetch(self.service.admin_port.getHost().port, f"/handshakes/{added}")
+            self.assertEqual(json.loads(answer.body)["explanation"], asdict(said[code]))
+        self.assertEqual(said["later"].remedy, "Read what it wants: edgegw plugins later.")
 
     def test_given_configuration(self) -> None:
         """A configuration that was read already is not read again."""

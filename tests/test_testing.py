@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from attrs import define, frozen
 from cryptography import x509
@@ -35,13 +36,13 @@ from edgegw.api import (
     option,
     policy,
 )
-from edgegw.config import ConfigError
 from edgegw.interfaces import IFollowed, IHTTPClient
 from edgegw.kinds.policy import PolicyKind
 from edgegw.testing import (
     NO_USAGE,
     SERVER,
     Authority,
+    ConfigError,
     FakeEnvironment,
     HTTPRequest,
     Request,
@@ -220,6 +221,15 @@ class PeerTests(SynchronousTestCase):
             ("2001:db8::1", "inner", "api.example", "TLSv1.2", "c", None, True, {"a": "b"}, now, 7),
         )  # fmt: skip
         self.assertFalse(peer(verified=False).verified)
+
+    def test_time(self) -> None:
+        """A policy is told the time in UTC, whatever zone a test has it in; without a zone it would be any time."""
+        noon = datetime(2026, 7, 15, 14, tzinfo=ZoneInfo("Europe/Berlin"))
+        for client in (peer(now=noon), anonymous_peer(now=noon), peer(), anonymous_peer()):
+            self.assertEqual(client.now.tzinfo, UTC)
+        self.assertEqual(peer(now=noon).now.hour, 12)
+        for make in (peer, anonymous_peer):
+            self.assertRaises(ValueError, make, now=datetime(2026, 7, 15, 12))
 
     def test_anonymous(self) -> None:
         """A client without a certificate has none of its facts."""
@@ -586,8 +596,8 @@ class AssertionTests(SynchronousTestCase):
         self.fails("refused with no_name, and not", assert_rejects, dns_suffix, OURS, peer(), "dns_suffix")
         self.fails("was accepted", assert_rejects, dns_suffix, OURS, peer(dns=["a.corp.example"]))
         undeclared = kind(lambda peer: Reject("other"))
-        self.fails("was not declared", assert_rejects, undeclared, None, peer(), "other")
-        self.fails("was not declared", assert_rejects, build(undeclared), None, peer(), "other")
+        self.fails("does not declare", assert_rejects, undeclared, None, peer(), "other")
+        self.fails("does not declare", assert_rejects, build(undeclared), None, peer(), "other")
         assert_rejects(kind(lambda peer: Reject(Reason.SUBJECT)), None, peer(), Reason.SUBJECT)
         assert_rejects(kind(lambda peer: Reject("subject")), None, peer(), "subject")
 
@@ -595,7 +605,35 @@ class AssertionTests(SynchronousTestCase):
         """What is no verdict is told as what it is: a refusal of everybody."""
         for answer in (None, True, "yes", Accept):
             judged = kind(lambda peer, answer=answer: answer)
-            self.fails("neither Accept(...) nor Reject(...)", judge, judged, None, peer())
+            self.fails("which is neither Accept nor Reject", judge, judged, None, peer())
+
+    def test_as_the_gateway_judges(self) -> None:
+        """An answer that the gateway makes a refusal of passes no assertion, for whatever it is taken."""
+
+        async def accepts(peer: Peer) -> Verdict:
+            return Accept()
+
+        class Friendly(Accept):  # type: ignore[misc]  # attrs' frozen classes can be derived from
+            pass
+
+        for function, words in (
+            (lambda peer: Accept({"n": 5}), "the attribute 'n' a value that is no text: 5"),
+            (lambda peer: Accept({5: "n"}), "an attribute whose name is no text: 5"),
+            (lambda peer: Accept([("n", "5")]), "attributes that are no mapping: [('n', '5')]"),
+            (lambda peer: accepts(peer), "something to await"),
+            (lambda peer: Friendly(), "neither Accept nor Reject"),
+            (lambda peer: Reject("tried", 5), "no text"),
+        ):
+            for call in (assert_accepts, assert_rejects, judge):
+                self.fails(words, call, kind(function), None, peer())
+        many = peer(dns=[f"host-{at:04}.example" for at in range(2000)])
+        assert_rejects(everyone, None, many, Reason.CERTIFICATE_INVALID)
+
+    def test_one_client_for_several_questions(self) -> None:
+        """What a policy says of a client is not known to it when it is asked again."""
+        client = peer(attributes={"team": "a"})
+        for _ in range(2):
+            assert_accepts(kind(lambda peer: Accept({"seen": ",".join(peer.attributes)})), None, client, seen="team")
 
     def test_waiting(self) -> None:
         """An async policy is run to its end; one that waits for the world fails."""
@@ -768,7 +806,7 @@ class ContractTests(SynchronousTestCase):
             (lambda peer: Reject("tried", peer.common_name), "control characters"),
             (lambda peer: Reject("tried", ", ".join(peer.dns_names * 9)), "more than 4096"),
             (lambda peer: Reject("tried", 7), "which is no text"),
-            (lambda peer: Accept({"serial": 7}), "not text by text"),
+            (lambda peer: Accept({"serial": 7}), "the attribute 'serial' a value that is no text: 7"),
             (lambda peer: Accept({"length": str(len(peer.chain))}), "raised RuntimeError"),
             (lambda peer: later(peer), "write it with async def"),
         ):

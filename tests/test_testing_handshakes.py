@@ -1,7 +1,9 @@
 """Policies in real handshakes, as plugin authors test them."""
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -219,6 +221,28 @@ class ServeTests(TestCase):
             env.changed()
             outcome = await edge.handshake(OURS)
         self.assertEqual((built.policy.asked, outcome.rulings[0].cached), (2, False))
+
+    async def test_time(self) -> None:
+        """Policies of the connection and of the rule judge by the time of the test, in UTC; chains by the present."""
+        told: list[datetime] = []
+
+        @policy("clocked")
+        def clocked(peer: Peer) -> Verdict:
+            """Note the time."""
+            told.append(peer.now)
+            return Accept()
+
+        night = datetime(2001, 2, 3, 4, 5, tzinfo=ZoneInfo("Asia/Tokyo"))
+        self.assertTrue((await handshake([clocked], OURS, rule=[clocked], now=night)).accepted)
+        self.assertEqual(told, [night, night])
+        self.assertEqual({one.tzinfo for one in told}, {UTC})
+        moments = iter(night + timedelta(hours=hour) for hour in range(3))
+        async with serve([clocked], trust=[OURS], now=lambda: next(moments)) as edge:
+            for _ in range(3):
+                await edge.handshake(OURS)
+        self.assertEqual([one - night for one in told[2:]], [timedelta(hours=hour) for hour in range(3)])
+        with self.assertRaises(ValueError):
+            await handshake([clocked], now=datetime(2001, 2, 3))
 
     async def test_faulty_settings(self) -> None:
         """What the gateway does not take is raised, and leaves nothing open."""

@@ -376,15 +376,24 @@ class NastyTests(PolicyCase):
             """Refuse with a code of the client's choice."""
             return Reject(f"user_{peer.common_name}", "x")
 
-        self.assertIn("user_good", await self.refused(undeclared))
-        for attributes in ({"a": 1}, {1: "a"}, None, [("a", "b")]):
+        self.assertIn(
+            "the code 'user_good', which it does not declare (codes={...}); its detail was 'x'",
+            await self.refused(undeclared),
+        )
+        for attributes, words in (
+            ({"ok": "yes", "a": 1, "b": 2}, "the attribute 'a' a value that is no text: 1"),
+            ({1: "a"}, "an attribute whose name is no text: 1"),
+            ({"a": "x", "b": b"y" * 1000}, "the attribute 'b' a value that is no text: b'yyyy"),
+            (None, "attributes that are no mapping: None"),
+            ([("a", "b")], "attributes that are no mapping: [('a', 'b')]"),
+        ):
 
             @policy("attributed")
             def attributed(peer: Peer, attributes: Any = attributes) -> Verdict:
                 """Say something odd."""
                 return Accept(attributes)
 
-            await self.refused(attributed)
+            self.assertIn(words, await self.refused(attributed))
 
     async def test_changes_what_it_is_given(self) -> None:
         """One that tampers with the peer changes nothing for those after it."""

@@ -114,14 +114,24 @@ class Shell:
 
 
 class TutorialTests(SynchronousTestCase):
-    """The tutorial, from its first command to the last."""
+    """The tutorial, from its first command to the last.
+
+    :cvar page: what is followed.
+    :cvar ports_of_page: the ports that stand in it.
+    :cvar least: steps that it has at least.
+    """
+
+    page = TUTORIAL
+    ports_of_page: tuple[str, ...] = ("8443", "8081", "9901")
+    least = 40
 
     def setUp(self) -> None:
         """Find free ports in place of the tutorial's, and an environment with edgegw in it."""
         for command in ("bash", "curl", "openssl"):
             self.assertIsNotNone(shutil.which(command), f"{command} is not installed; the test needs it")
         self.folder = new_folder(self)
-        self.ports = dict(zip(("8443", "8081", "9901"), map(str, free_ports(3)), strict=True))
+        free = map(str, free_ports(len(self.ports_of_page)))
+        self.ports = dict(zip(self.ports_of_page, free, strict=True))
         commands = self.folder / "bin"
         commands.mkdir()
         for name, arguments in {
@@ -140,8 +150,8 @@ class TutorialTests(SynchronousTestCase):
         self.addCleanup(self.end_gateway)
 
     def end_gateway(self) -> None:
-        """End the gateway that twistd has put into the background, if it is still there."""
-        for file in self.folder.rglob("twistd.pid"):
+        """End what twistd has put into the background, if it is still there."""
+        for file in self.folder.rglob("*.pid"):
             os.kill(int(file.read_text()), signal.SIGKILL)
 
     def here(self, text: str) -> str:
@@ -168,12 +178,12 @@ class TutorialTests(SynchronousTestCase):
     def test_every_command(self) -> None:
         """Each step goes as it is written."""
         done = 0
-        for step in steps(TUTORIAL.read_text()):
+        for step in steps(self.page.read_text()):
             self.do(step)
             done += 1
-        self.assertGreater(done, 40)
+        self.assertGreater(done, self.least)
         deadline = time.monotonic() + 30.0
-        while list(self.folder.rglob("twistd.pid")):
+        while list(self.folder.rglob("*.pid")):
             self.assertLess(time.monotonic(), deadline, "the gateway does not end")
             time.sleep(0.05)
 

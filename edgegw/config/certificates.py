@@ -134,8 +134,8 @@ class CertificateFiles:
                 certificate = x509.load_pem_x509_certificate(block)
                 judge_validity(certificate, name, self.now, findings)
                 if not _is_ca(certificate):
-                    problem = f"{name} is not the certificate of a CA: only a client with just this one comes in by it"
-                    findings.append(Finding(Severity.WARNING, problem, "list the issuer of the clients' certificates"))
+                    problem = f"{name} is not the certificate of a CA: only whoever has just this one is trusted by it"
+                    findings.append(Finding(Severity.WARNING, problem, "list the certificate of the CA that issues"))
                 text = certificate.public_bytes(Encoding.PEM)
                 anchors.append(TrustAnchor(name, text, certificate.not_valid_after_utc))
             except pem.PARSE_ERRORS as error:

@@ -13,6 +13,8 @@ from edgegw.model import (
     FieldHeaders,
     Gateway,
     HeaderInjection,
+    HeaderMatch,
+    IdentityMatch,
     InjectorUse,
     Listener,
     PEMHeader,
@@ -20,10 +22,16 @@ from edgegw.model import (
     PolicyNot,
     PolicyRule,
     PolicyUse,
+    QueryParamMatch,
     Route,
+    RouteMatch,
     RouteRule,
     TLSSettings,
+    Upstream,
+    UpstreamTLS,
+    UpstreamVerification,
     ValidationMode,
+    ValueMatchType,
 )
 
 __all__ = ["describe", "describe_policies", "describe_rule", "describe_validation"]
@@ -53,6 +61,7 @@ def _lines(gateway: Gateway, now: datetime) -> Iterator[str]:
     for upstream in gateway.upstreams:
         answers = ", ".join(map(str, upstream.endpoints))
         yield f"  {upstream.name}: {answers if upstream.backend is None else f'backend {upstream.backend.kind.name}'}"
+        yield from _connections(upstream, now)
     if gateway.admin is None:
         yield "admin: disabled"
     else:
@@ -166,6 +175,33 @@ def _injector(injector: HeaderInjection) -> str:
             return f"{', '.join(names)} (from {injector.kind.name})"
 
 
+def _connections(upstream: Upstream, now: datetime) -> Iterator[str]:
+    """Say how connections to an upstream begin."""
+    if upstream.proxy_protocol is not None:
+        yield f"    PROXY protocol {upstream.proxy_protocol.value}: a connection serves one client"
+    tls = upstream.tls
+    if tls is None:
+        return
+    match tls.verify:
+        case UpstreamVerification.NONE:
+            verified = "its certificate is NOT VERIFIED"
+        case UpstreamVerification.CHAIN_ONLY:
+            verified = f"any certificate of {_trust(tls)}"
+        case UpstreamVerification.FULL:
+            names = " or ".join(f"{one.type.value} {one.value}" for one in tls.subject_alt_names)
+            verified = f"a certificate of {_trust(tls)} for {names or tls.hostname or 'the name of each endpoint'}"
+    yield f"    TLS: {verified}"
+    if tls.client_certificate is not None:
+        shown = tls.client_certificate
+        yield f"    client certificate {shown.name}, {_expiry(shown.not_after, now)}"
+
+
+def _trust(tls: UpstreamTLS) -> str:
+    if tls.system_trust is not None:
+        return f"the CAs in {tls.system_trust}"
+    return ", ".join(dict.fromkeys(anchor.name for anchor in tls.trust_anchors))
+
+
 def _route(route: Route) -> Iterator[str]:
     names = ", ".join(route.hostnames) or "every name"
     on = f" on {', '.join(route.listeners)}" if route.listeners else ""
@@ -181,7 +217,7 @@ def _route(route: Route) -> Iterator[str]:
 
 def describe_rule(rule: RouteRule) -> str:
     """Give the requests that a rule takes and where they go: ``PathPrefix / → app``."""
-    paths = ", ".join(f"{match.path.type.value} {match.path.value}" for match in rule.matches)
+    requests = ", ".join(map(_match, rule.matches))
     backends = ", ".join(
         backend.upstream if len(rule.backends) == 1 else f"{backend.upstream} (weight {backend.weight})"
         for backend in rule.backends
@@ -190,4 +226,20 @@ def describe_rule(rule: RouteRule) -> str:
         backends = f"redirect ({rule.filters.redirect.status})"
     elif rule.filters.fixed_response is not None:
         backends = f"fixed response ({rule.filters.fixed_response.status})"
-    return f"{paths} → {backends or 'no backend: 500'}"
+    return f"{requests} → {backends or 'no backend: 500'}"
+
+
+def _match(match: RouteMatch) -> str:
+    """Give what a request must be: ``PathPrefix /api (method GET, header x-version exactly 2)``."""
+    conditions = [] if match.method is None else [f"method {match.method}"]
+    conditions += [f"header {_condition(one.name, one)}" for one in match.headers]
+    conditions += [f"query {_condition(one.name, one)}" for one in match.query_params]
+    conditions += [f"identity {_condition(one.fact, one)}" for one in match.identity]
+    more = f" ({', '.join(conditions)})" if conditions else ""
+    return f"{match.path.type.value} {match.path.value}{more}"
+
+
+def _condition(name: str, match: HeaderMatch | QueryParamMatch | IdentityMatch) -> str:
+    if match.type is ValueMatchType.PRESENT:
+        return f"{name} present"
+    return f"{name} {'exactly' if match.type is ValueMatchType.EXACT else 'matching'} {match.value}"

@@ -4,29 +4,16 @@ from __future__ import annotations
 from typing import Final
 
 from edgegw.config.document_filters import BACKEND_FILTERS, RULE_FILTERS
+from edgegw.config.document_matches import MATCHES
 from edgegw.config.document_terms import HOSTNAME, NAME, setting
 from edgegw.config.faults import Report
 from edgegw.config.policies import POLICIES
-from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Text
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer
 from edgegw.config.shapes import REQUIRED, Field, ListOf, Record, Section
-from edgegw.model import BackendRef, ClientRequirement, PathMatch, PathMatchType, RouteRule
+from edgegw.model import BackendRef, ClientRequirement, RouteRule
 
-__all__ = ["BACKEND", "PATH", "ROUTE", "RULE"]
+__all__ = ["BACKEND", "ROUTE", "RULE"]
 
-#: Gateway API's rules for the value of a path match (HTTPPathMatch).
-_PATH_VALUE: Final = Text(
-    "a path",
-    r"(?!.*(//|/\./|/\.\./|%2[fF]))(?!.*/\.\.?$)/([\-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*",
-    "begin with /, percent-encode what needs it, and leave out //, /./, /../, %2F, ? and #",
-    1024,
-)
-PATH: Final = Record(
-    (
-        setting(PathMatch(), "type", Choice(PathMatchType), "Exact, or PathPrefix by whole elements of the path."),
-        setting(PathMatch(), "value", _PATH_VALUE, "The path or its prefix."),
-    ),
-    name="path",
-)
 BACKEND: Final = Record(
     (
         Field("upstream", NAME, "The name of an upstream.", REQUIRED),
@@ -48,11 +35,10 @@ def _check_rule(section: Section, report: Report) -> None:
 
 RULE: Final = Record(
     (
+        Field("name", NAME, "A name in place of the rule's number, for metrics.", attribute="name"),
         Field(
             "matches",
-            ListOf(
-                Record((Field("path", PATH, "What the path must be. Default: anything."),), name="match"), 1
-            ),
+            MATCHES,
             "What a request must be: any of these. Default: anything.",
         ),
         Field("backends", ListOf(BACKEND, 1), "Where requests go; needed unless the rule answers by itself."),

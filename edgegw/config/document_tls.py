@@ -11,7 +11,7 @@ from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Sectio
 from edgegw.config.suites import CIPHER_SUITES, parse_cipher_suite, parse_group, parse_signature_algorithm
 from edgegw.model import ClientValidation, OnMissing, RefuseWith, TLSSettings, TLSVersion, ValidationMode
 
-__all__ = ["CLIENT_VALIDATION", "TLS", "VALIDATION_OR_NONE"]
+__all__ = ["CIPHER_SUITE_LIST", "CLIENT_VALIDATION", "GROUP_LIST", "TLS", "VALIDATION_OR_NONE", "check_versions"]
 
 
 def _check_validation(section: Section, report: Report) -> None:
@@ -133,7 +133,8 @@ _CERTIFICATE: Final = Record(
 )
 
 
-def _check_versions(section: Section, report: Report) -> None:
+def check_versions(section: Section, report: Report) -> None:
+    """Find a lowest version that is above the highest."""
     lowest = section.get("min_version", _tls.min_version)
     highest = section.get("max_version", _tls.max_version)
     if lowest.value > highest.value:
@@ -146,12 +147,18 @@ def _check_versions(section: Section, report: Report) -> None:
 
 
 def _check_tls(section: Section, report: Report) -> None:
-    _check_versions(section, report)
+    check_versions(section, report)
     if "ocsp_responder" in section and section.get("ocsp_stapling") is not True:
         remedy = "give ocsp_stapling: true as well, or leave it out"
         report.fault(section.at("ocsp_responder"), "is asked by nobody", remedy)
 
 
+CIPHER_SUITE_LIST: Final = ListOf(
+    Parsed("a cipher suite", parse_cipher_suite, {"enum": list(CIPHER_SUITES)}), 1, distinct=True
+)
+GROUP_LIST: Final = ListOf(
+    Parsed("a group", parse_group, {"pattern": r"^[A-Za-z][A-Za-z0-9_+\-]*$"}), 1, distinct=True
+)
 _tls = TLSSettings(())
 TLS: Final = Record(
     (
@@ -160,18 +167,14 @@ TLS: Final = Record(
         setting(_tls, "max_version", Choice(TLSVersion), "The newest version of TLS."),
         Field(
             "cipher_suites",
-            ListOf(
-                Parsed("a cipher suite", parse_cipher_suite, {"enum": list(CIPHER_SUITES)}),
-                1,
-                distinct=True,
-            ),
+            CIPHER_SUITE_LIST,
             "By preference, IANA's or OpenSSL's names; a version of which no suite is named keeps its own.",
             (*_tls.tls13_ciphers, *_tls.tls12_ciphers),
         ),
         setting(
             _tls,
             "groups",
-            ListOf(Parsed("a group", parse_group, {"pattern": r"^[A-Za-z][A-Za-z0-9_+\-]*$"}), 1, distinct=True),
+            GROUP_LIST,
             "Key exchange groups by preference.",
         ),
         Field(

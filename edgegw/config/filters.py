@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
@@ -29,17 +28,12 @@ from edgegw.model import (
     CORS,
     Compression,
     ExternalAuth,
-    FieldHeaders,
     Filters,
     FixedResponse,
-    HeaderInjection,
     HeaderModifier,
-    InjectorUse,
-    Listener,
     Mirror,
     PathModifier,
     PathModifierType,
-    PEMHeader,
     Redirect,
     Retry,
     Rewrite,
@@ -56,7 +50,7 @@ class FilterTranslation:
 
     :param directory: what relative paths start from.
     :param files: reads certificates.
-    :param listeners: whose injectors own headers.
+    :param injected: the headers that any listener's injectors set.
     :param upstreams: the names of all.
     """
 
@@ -64,7 +58,7 @@ class FilterTranslation:
         self,
         directory: Path,
         files: CertificateFiles,
-        listeners: Iterable[Listener],
+        injected: AbstractSet[str],
         upstreams: AbstractSet[str],
         report: Report,
     ) -> None:
@@ -72,11 +66,7 @@ class FilterTranslation:
         self._files = files
         self._upstreams = upstreams
         self._report = report
-        self._owners: dict[str, str] = {}
-        for listener in listeners:
-            for injector in listener.header_injection:
-                for name in _owned(injector):
-                    self._owners.setdefault(name, listener.name)
+        self._injected = injected
 
     def rule(self, section: Section, has_prefix: bool) -> Filters:
         """Make the filters of a rule.
@@ -142,10 +132,9 @@ class FilterTranslation:
 
     def check_owner(self, name: str, place: Node) -> None:
         """Find fault with the name of a request header that an injector of a listener owns."""
-        owner = self._owners.get(name)
-        if owner is not None:
+        if name in self._injected:
             self._report.fault(
-                place, f"{name} tells upstreams who is calling: the listener {owner} injects it", "use another name"
+                place, f"{name} tells upstreams who is calling: a listener injects it", "use another name"
             )
 
     def _path(self, section: Section, has_prefix: bool) -> PathModifier | None:
@@ -232,17 +221,4 @@ def check_upstream_name(section: Section, upstreams: AbstractSet[str], report: R
     if "upstream" in section and name not in upstreams:
         remedy = did_you_mean(name, sorted(upstreams)) or f"add {name} to upstreams"
         report.fault(section.at("upstream"), f"there is no upstream {name}", remedy)
-
-
-def _owned(injector: HeaderInjection) -> Iterable[str]:
-    """Give the names of the headers that an injector sets, beside those that nobody else may set anyway."""
-    match injector:
-        case PEMHeader():
-            return (injector.header,)
-        case FieldHeaders():
-            return tuple(name for name, _ in injector.headers)
-        case InjectorUse():
-            return tuple(name.decode("latin-1") for name in injector.injector.owned)
-        case _:
-            return ()
 

@@ -5,7 +5,7 @@ The gateway's own injectors are described here; every other name is a plugin's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Union
 
 from attrs import frozen
@@ -47,6 +47,7 @@ __all__ = [
     "DEFAULT_INJECTION",
     "HEADER_INJECTION",
     "HEADER_TEMPLATES",
+    "injected_headers",
     "parse_header_name",
     "parse_template",
     "translate_injection",
@@ -262,6 +263,22 @@ def translate_injection(
                 own(name, place)
             injectors.append(FieldHeaders(tuple((name, template) for _, name, template in headers)))
     return tuple(injectors)
+
+
+def injected_headers(injection: Iterable[HeaderInjection]) -> Iterator[str]:
+    """Give the lower-case names of the headers that some injectors set."""
+    for injector in injection:
+        match injector:
+            case XFCC():
+                yield "x-forwarded-client-cert"
+            case ClientCertificateField():
+                yield from ("client-cert", "client-cert-chain")
+            case PEMHeader():
+                yield injector.header
+            case FieldHeaders():
+                yield from (name for name, _ in injector.headers)
+            case InjectorUse():
+                yield from (name.decode("latin-1") for name in injector.injector.owned)
 
 
 def _translate_xfcc(section: Section, report: Report) -> XFCC:

@@ -18,18 +18,21 @@ from edgegw.config.document import ADMIN, DOCUMENT, LOGGING
 from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.faults import ConfigError, Fault, Report
 from edgegw.config.filters import FilterTranslation
+from edgegw.config.injection import injected_headers
 from edgegw.config.listeners import check_bindings, translate_listener, translate_validations
-from edgegw.config.nodes import Mapping, Node
+from edgegw.config.nodes import Mapping, Node, Scalar
 from edgegw.config.policies import MakeEnvironment, Plugins, PluginTranslation, describe_kinds
 from edgegw.config.reader import read_file
 from edgegw.config.routes import translate_route
 from edgegw.config.routing import translate_sni_routers
 from edgegw.config.shapes import Item, Schema, Section
-from edgegw.config.tls import CheckTLS, TLSTranslation
+from edgegw.config.tls import TLSTranslation
+from edgegw.config.tls_parameters import CheckTLS
+from edgegw.config.upstream_tls import UpstreamTLSTranslation
 from edgegw.config.upstreams import translate_upstream
 from edgegw.model import Admin, ConnectionLimits, Forwarding, Gateway, HTTPSettings, Listener, Logging
 
-__all__ = ["FindPlugins", "Loaded", "load", "schema", "schema_text"]
+__all__ = ["FindPlugins", "Loaded", "load", "load_document", "schema", "schema_text"]
 
 #: Finds plugins in some directories and wherever else they are.
 FindPlugins = Callable[[Sequence[str]], Plugins]
@@ -70,13 +73,36 @@ def load(
     :raises ConfigError: with every fault that was found, and the warnings.
     """
     report = Report(path)
+    moment = now or datetime.now(UTC)
     with _no_garbage_collection():
-        root = read_file(path, os.environ if environ is None else environ, report)
-        if root is None:
+        translation = _Translation(path, report, check_tls, moment, find_plugins, make_environment)
+        # Nothing of the document is left when the collector may look again.
+        gateway = translation.gateway(
             # A document of comments alone is judged like an empty one.
-            root = Mapping("", 1, 1, {}, {})
-        moment = now or datetime.now(UTC)
-        gateway = _Translation(path, report, check_tls, moment, find_plugins, make_environment).gateway(root)
+            read_file(path, os.environ if environ is None else environ, report) or Mapping("", 1, 1, {}, {})
+        )
+    if gateway is None or report.failed:
+        raise ConfigError(report.findings)
+    return Loaded(gateway, report.findings)
+
+
+def load_document(
+    root: Node,
+    path: str,
+    report: Report,
+    *,
+    check_tls: CheckTLS | None = None,
+    find_plugins: FindPlugins | None = None,
+    make_environment: MakeEnvironment | None = None,
+) -> Loaded:
+    """Make a configuration of a document that is there already, as :func:`load` does.
+
+    :param path: relative paths in it start from this path's directory; nothing is read there.
+    :param report: takes the findings.
+    :raises ConfigError: with every fault that was found, and the warnings.
+    """
+    now = datetime.now(UTC)
+    gateway = _Translation(path, report, check_tls, now, find_plugins, make_environment).gateway(root)
     if gateway is None or report.failed:
         raise ConfigError(report.findings)
     return Loaded(gateway, report.findings)
@@ -141,8 +167,10 @@ class _Translation:
             return None
         self._plugins = self._found_plugins(document)
         self._tls = TLSTranslation(self._files, self._report, self._check_tls, self._plugins)
+        upstream_tls = UpstreamTLSTranslation(self._files, self._report, self._check_tls)
         upstreams = [
-            translate_upstream(item.value, self._plugins, self._report) for item in document.items("upstreams")
+            translate_upstream(item.value, self._plugins, upstream_tls, self._report)
+            for item in document.items("upstreams")
         ]
         listeners = self._listeners(document)
         for key in ("listeners", "routes", "upstreams"):
@@ -150,14 +178,18 @@ class _Translation:
         by_name = {listener.name: listener for _, listener in listeners}
         names = {upstream.name for upstream in upstreams}
         hostnames = {listener.hostname for _, listener in listeners}
-        filters = FilterTranslation(self._directory, self._files, by_name.values(), names, self._report)
+        injected = {name for _, listener in listeners for name in injected_headers(listener.header_injection)}
+        filters = FilterTranslation(self._directory, self._files, injected, names, self._report)
         routes = [
-            translate_route(item.value, by_name, hostnames, names, self._plugins, filters, self._report)
+            translate_route(item.value, by_name, hostnames, names, injected, self._plugins, filters, self._report)
             for item in document.items("routes")
         ]
         admin = self._admin(document)
         check_bindings(listeners, admin, self._report)
-        routers = document.items("sni_routers")
+        routers = translate_sni_routers(
+            document.items("sni_routers"), listeners, self._plugins, self._directory, self._report
+        )
+        self._plugins.warn_of_changes(document.node)
         return Gateway(
             listeners=tuple(listener for _, listener in listeners),
             routes=tuple(routes),
@@ -166,7 +198,7 @@ class _Translation:
             logging=LOGGING.settings(document.get("logging"), Logging()),
             drain_timeout=document.get("drain_timeout", Gateway(()).drain_timeout),
             handshake_record=document.get("handshake_record", Gateway(()).handshake_record),
-            sni_routers=translate_sni_routers(routers, listeners, self._plugins, self._directory, self._report),
+            sni_routers=routers,
         )
 
     def _listeners(self, document: Section) -> list[tuple[Section, Listener]]:
@@ -190,16 +222,19 @@ class _Translation:
     def _found_plugins(self, document: Section) -> PluginTranslation:
         """Give what looks for plugins as soon as the document has a use for one."""
         plugin_path = self._plugin_path(document)
+        # It must not hold this object, which holds it, nor the document: only the collector would free them.
+        find_plugins, report = self._find_plugins, self._report
+        place = Scalar("", document.node.line, document.node.column, "")
 
         def find() -> Plugins | None:
-            if self._find_plugins is None:
+            if find_plugins is None:
                 return None
-            plugins = self._find_plugins(plugin_path)
+            plugins = find_plugins(plugin_path)
             for problem in plugins.problems:
-                self._report.warn(document.node, f"a plugin could not be loaded: {problem}")
+                report.warn(place, f"a plugin could not be loaded: {problem}")
             return plugins
 
-        return PluginTranslation(find, self._make_environment, self._report, str(self._directory))
+        return PluginTranslation(find, self._make_environment, report, str(self._directory))
 
     def _plugin_path(self, document: Section) -> tuple[str, ...]:
         if "plugin_path" not in document:

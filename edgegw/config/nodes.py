@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence as SequenceABC
 from enum import Enum
-from typing import Union
+from typing import Protocol, Union
 
-from attrs import frozen
+from attrs import define
 
-__all__ = ["Mapping", "Node", "Scalar", "ScalarType", "Sequence", "element_path", "kind", "member_path"]
+__all__ = ["KeyPlaces", "Mapping", "Node", "Scalar", "ScalarType", "Sequence", "Within", "kind", "path_of"]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_KEY = 64
@@ -27,16 +28,37 @@ class ScalarType(Enum):
     NULL = "nothing"
 
 
-@frozen
+# Where a node stands: a path, or where the node stands that holds it, and its key or index there.  Hardly any path is
+# ever asked for, and a large document has millions.
+Within = Union[str, "tuple[Within, str | int]"]
+
+
+def path_of(within: Within) -> str:
+    """Give the path of a place: ``listeners[0].port``."""
+    steps: list[str | int] = []
+    while not isinstance(within, str):
+        within, step = within
+        steps.append(step)
+    path = within
+    for step in reversed(steps):
+        path = _member_path(path, step) if isinstance(step, str) else _element_path(path, step)
+    return path
+
+
+# Nodes are never changed once they were read, but making frozen ones would take twice as long.
+
+
+@define(eq=False, weakref_slot=False)
 class Scalar:
     """A single value.
 
+    :ivar within: its path, or what it is made of.
     :ivar text: the value as text, variables expanded.
     :ivar expanded: whether a variable was expanded in it: its type is then whatever is wanted there.
     :ivar broken: a fault was reported in its place already, and nothing more is to be said of it.
     """
 
-    path: str
+    within: Within
     line: int
     column: int
     text: str
@@ -44,35 +66,58 @@ class Scalar:
     expanded: bool = False
     broken: bool = False
 
+    @property
+    def path(self) -> str:
+        """Where it stands: ``listeners[0].port``."""
+        return path_of(self.within)
 
-@frozen
+
+@define(eq=False, weakref_slot=False)
 class Sequence:
     """A list."""
 
-    path: str
+    within: Within
     line: int
     column: int
-    items: tuple[Node, ...]
+    items: SequenceABC[Node]
+
+    @property
+    def path(self) -> str:
+        """See :attr:`Scalar.path`."""
+        return path_of(self.within)
 
 
-@frozen
+class KeyPlaces(Protocol):
+    """Knows where the keys of a document stand."""
+
+    def find(self, path: str) -> tuple[int, int]:
+        """Give line and column of a key by the path of its value."""
+
+
+@define(eq=False, weakref_slot=False)
 class Mapping:
     """Values by key.
 
-    :ivar keys: line and column of each key.
+    :ivar keys: line and column of each key, or who knows them.
     :ivar values: the values, in the document's order.
     """
 
-    path: str
+    within: Within
     line: int
     column: int
-    keys: dict[str, tuple[int, int]]
+    keys: dict[str, tuple[int, int]] | KeyPlaces
     values: dict[str, Node]
+
+    @property
+    def path(self) -> str:
+        """See :attr:`Scalar.path`."""
+        return path_of(self.within)
 
     def key(self, name: str) -> Scalar:
         """Give a key as a node of its own."""
-        line, column = self.keys[name]
-        return Scalar(member_path(self.path, name), line, column, name)
+        within, keys = (self.within, name), self.keys
+        line, column = keys[name] if isinstance(keys, dict) else keys.find(path_of(within))
+        return Scalar(within, line, column, name)
 
 
 Node = Union[Scalar, Sequence, Mapping]
@@ -85,13 +130,12 @@ def kind(node: Node) -> str:
     return "a list" if isinstance(node, Sequence) else "a mapping"
 
 
-def member_path(path: str, key: str) -> str:
-    """Give the path of a mapping's value; odd keys are quoted and long ones cut."""
+def _member_path(path: str, key: str) -> str:
+    # Odd keys are quoted and long ones cut.
     if not _PLAIN_KEY.fullmatch(key):
         return f"{path}[{json.dumps(key[:_LONGEST_KEY])}]"
     return f"{path}.{key}" if path else key
 
 
-def element_path(path: str, index: int) -> str:
-    """Give the path of a list's element."""
+def _element_path(path: str, index: int) -> str:
     return f"{path}[{index}]"

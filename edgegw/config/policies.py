@@ -30,6 +30,7 @@ class Plugins(Protocol):
     """Where kinds are found; :class:`edgegw.registry.Registry`."""
 
     problems: list[Any]
+    changed: list[str]
 
     def find(self, what: str, name: str) -> Any:
         """Give what was found under a name, with its ``kind``; ``None`` if nothing was."""
@@ -171,6 +172,15 @@ class PluginTranslation:
             return None
         return None if used is None else PolicyUse(*used)
 
+    def warn_of_changes(self, place: Node) -> None:
+        """Warn of code that is in use and not what its file has in it by now."""
+        plugins = self._plugins if "_plugins" in vars(self) else None
+        for path in () if plugins is None else plugins.changed:
+            self._report.warn(
+                place, f"{path} has changed since it was loaded, and what was loaded then stays in use",
+                "restart the gateway to use it as it is now",
+            )
+
     def environment(self, what: str, node: Node) -> Any:
         """Give what something that is no plugin, but wants to follow files as one does, may use of the gateway.
 
@@ -210,10 +220,11 @@ class PluginTranslation:
             return None
         if found is None:
             words = ["all", "any", "not"] if what == "policy" else []
-            self._report.fault(
-                place, f"there is no {what} {name}{_could_not(self._plugins.problems)}",
-                did_you_mean(name, [*self._plugins.names(what), *words]),
-            )
+            problems = self._plugins.problems
+            remedy = did_you_mean(name, [*self._plugins.names(what), *words])
+            if problems and not remedy.startswith("did you mean"):
+                remedy = f"correct that, or name another {what}"
+            self._report.fault(place, f"there is no {what} {name}{_unless(problems)}", remedy)
             return None
         return found.kind
 
@@ -238,10 +249,14 @@ class PluginTranslation:
         return kind, built, environment
 
 
-def _could_not(problems: SequenceABC[Any]) -> str:
-    """Name the plugins that could not be loaded: one of them may be the one that is wanted."""
+def _unless(problems: SequenceABC[Any]) -> str:
+    """Name the plugins that could not be loaded: one of them may be the one that is wanted.
+
+    Why each could not is a warning of the document.
+    """
     if not problems:
         return ""
-    text = "; ".join(map(str, problems[:_MOST_PROBLEMS]))
-    more = len(problems) - _MOST_PROBLEMS
-    return f", and these plugins could not be loaded: {text}" + (f", and {more} more" if more > 0 else "")
+    origins = list(dict.fromkeys(str(problem.origin) for problem in problems))
+    more = len(origins) - _MOST_PROBLEMS
+    text = ", ".join(origins[:_MOST_PROBLEMS]) + (f" and {more} more" if more > 0 else "")
+    return f", unless it is in what could not be loaded: {text}"

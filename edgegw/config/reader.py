@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import yaml
 
+from edgegw.config.core_schema import CORE_SCHEMA
 from edgegw.config.faults import ConfigError, Fault, Report, shown
-from edgegw.config.nodes import Mapping, Node, Scalar, ScalarType, Sequence, element_path, member_path
+from edgegw.config.nodes import Mapping, Node, Scalar, ScalarType, Sequence, Within
+from edgegw.config.plain_yaml import NotPlain, read_plain
 from edgegw.config.variables import VariableError, expand
 
 __all__ = ["MAX_ALIASED_NODES", "MAX_DEPTH", "MAX_SIZE", "read_file", "read_text"]
@@ -28,20 +30,14 @@ MAX_ALIASED_NODES: Final = 100_000
 
 _TAG: Final = "tag:yaml.org,2002:"
 _TEXT_TAG: Final = _TAG + "str"
-_TYPES: Final = {
-    _TEXT_TAG: ScalarType.TEXT,
-    _TAG + "int": ScalarType.INTEGER,
-    _TAG + "float": ScalarType.NUMBER,
-    _TAG + "bool": ScalarType.BOOLEAN,
-    _TAG + "null": ScalarType.NULL,
+_TAGS: Final = {
+    ScalarType.TEXT: _TEXT_TAG,
+    ScalarType.INTEGER: _TAG + "int",
+    ScalarType.NUMBER: _TAG + "float",
+    ScalarType.BOOLEAN: _TAG + "bool",
+    ScalarType.NULL: _TAG + "null",
 }
-_CORE_SCHEMA: Final = (
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-)
+_TYPES: Final = {tag: type_ for type_, tag in _TAGS.items()}
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
@@ -76,8 +72,8 @@ class _Loader(_BaseLoader):  # type: ignore[misc]  # whether libyaml is there is
         self._depth -= 1
 
 
-for _name, _pattern, _first in _CORE_SCHEMA:
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), list(_first))
+for _type, _pattern, _first in CORE_SCHEMA:
+    _Loader.add_implicit_resolver(_TAGS[_type], re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
 def read_file(path: str, environ: MappingABC[str, str], report: Report) -> Node | None:
@@ -115,11 +111,16 @@ def read_text(text: str, file: str, environ: MappingABC[str, str], report: Repor
         return ConfigError([*report.findings, Fault(file, line, column, "", problem, remedy)])
 
     text = text.removeprefix("\ufeff")
-    unprintable = _UNPRINTABLE.search(text)
+    # The expression takes its time, and mostly there is nothing to find.
+    unprintable = None if text.replace("\n", "").isprintable() else _UNPRINTABLE.search(text)
     if unprintable is not None:
         line, column = _position(text[: unprintable.start()])
         code = ord(unprintable[0])
         raise refuse(line, column, f"the character U+{code:04X} may not stand in YAML", "remove it")
+    try:
+        return read_plain(text, environ)
+    except NotPlain:
+        pass
     try:
         root = yaml.compose(text, Loader=_Loader)
     except _TooDeep as error:
@@ -178,7 +179,7 @@ class _Tree:
         self._seen: set[int] = set()
         self._repeated = 0
 
-    def node(self, node: Any, path: str, parents: tuple[int, ...]) -> Node:
+    def node(self, node: Any, path: Within, parents: tuple[int, ...]) -> Node:
         """Convert a node and what is in it; whatever is at fault becomes a broken scalar."""
         mark = node.start_mark
         line, column = mark.line + 1, mark.column + 1
@@ -200,17 +201,17 @@ class _Tree:
             return self._broken(path, mark, f"the tag {shown(node.tag)} means nothing here", "remove it")
         within = (*parents, identity)
         if isinstance(node, yaml.SequenceNode):
-            items = [self.node(item, element_path(path, index), within) for index, item in enumerate(node.value)]
+            items = [self.node(item, (path, index), within) for index, item in enumerate(node.value)]
             return Sequence(path, line, column, tuple(items))
         return self._mapping(node, path, within)
 
-    def _broken(self, path: str, mark: Any, problem: str, remedy: str) -> Scalar:
+    def _broken(self, path: Within, mark: Any, problem: str, remedy: str) -> Scalar:
         """Report a fault and give a node that stands in for what is at fault."""
         node = Scalar(path, mark.line + 1, mark.column + 1, "", broken=True)
         self._report.fault(node, problem, remedy)
         return node
 
-    def _mapping(self, node: Any, path: str, parents: tuple[int, ...]) -> Mapping:
+    def _mapping(self, node: Any, path: Within, parents: tuple[int, ...]) -> Mapping:
         mark = node.start_mark
         keys: dict[str, tuple[int, int]] = {}
         values: dict[str, Node] = {}
@@ -221,7 +222,7 @@ class _Tree:
                 self._broken(path, mark_of_key, "a key is a list or a mapping", "write a word as key")
                 continue
             name = key_node.value
-            path_of_value = member_path(path, name)
+            path_of_value = (path, name)
             value = self.node(value_node, path_of_value, parents)
             if name in keys:
                 problem = f"is given twice, first in line {keys[name][0]}"
@@ -231,7 +232,7 @@ class _Tree:
             values[name] = value
         return Mapping(path, mark.line + 1, mark.column + 1, keys, values)
 
-    def _scalar(self, node: Any, path: str, line: int, column: int) -> Scalar:
+    def _scalar(self, node: Any, path: Within, line: int, column: int) -> Scalar:
         text = node.value
         type_ = _TYPES.get(node.tag)
         if type_ is None:

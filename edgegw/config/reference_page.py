@@ -135,6 +135,12 @@ unless ``explain_to_client: true`` has the 403 name the reason code.
 The operator sees all of it: the reason code and its detail stand in the log, the metrics count it, and
 ``edgegw handshakes`` shows what each policy said and how long it took.
 
+A rule's refusal is not among the handshakes, because the client is in: it is the 403 of a request.  The log has a line
+for each, with the request's method and path, the policy that refused, its code and detail, the id of the connection's
+handshake and the ``x-request-id`` that the client was told; ``edgegw_requests_refused_total`` counts them by code.
+``edgegw explain --path /admin --online`` shows what each of the rule's policies says of a certificate; without
+``--online`` those that wait are not asked, and the answer is open.
+
 As Envoy has it
 ===============
 

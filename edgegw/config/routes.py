@@ -3,16 +3,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from typing import Final
 
-from edgegw.config.document_routes import BACKEND, PATH, RULE
+from edgegw.config.document_routes import BACKEND, RULE
 from edgegw.config.faults import Report
 from edgegw.config.filters import FilterTranslation, check_upstream_name
+from edgegw.config.matches import translate_matches
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.shapes import Item, Section, did_you_mean
-from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatch, PathMatchType, Route, RouteMatch, RouteRule
+from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatchType, Route, RouteRule
 from edgegw.names import covers
 
 __all__ = ["translate_route"]
+
+_EVERYTHING: Final = RouteRule().matches
 
 
 def translate_route(
@@ -20,6 +24,7 @@ def translate_route(
     listeners: Mapping[str, Listener],
     hostnames: AbstractSet[str | None],
     upstreams: AbstractSet[str],
+    injected: AbstractSet[str],
     plugins: PluginTranslation,
     filters: FilterTranslation,
     report: Report,
@@ -29,6 +34,7 @@ def translate_route(
     :param listeners: by name.
     :param hostnames: of all listeners.
     :param upstreams: the names of all.
+    :param injected: the headers that any listener's injectors set.
     :param filters: makes what is done with requests and responses.
     """
     attached = []
@@ -41,36 +47,50 @@ def translate_route(
         name=section.get("name", ""),
         hostnames=tuple(item.value for item in section.items("hostnames")),
         listeners=tuple(item.value for item in section.items("listeners")),
-        rules=tuple(_rule(item.value, upstreams, plugins, filters, report) for item in section.items("rules")),
+        rules=tuple(
+            _rule(item.value, upstreams, injected, plugins, filters, report) for item in section.items("rules")
+        ),
     )
     if "listeners" in section:
         hostnames = {listener.hostname for listener in attached}
     _check_hostnames(section, hostnames, report)
+    _check_rule_names(section, report)
     return route
 
 
 def _rule(
     section: Section,
     upstreams: AbstractSet[str],
+    injected: AbstractSet[str],
     plugins: PluginTranslation,
     filters: FilterTranslation,
     report: Report,
 ) -> RouteRule:
-    matches: tuple[RouteMatch, ...] = RouteRule().matches
-    if "matches" in section:
-        matches = tuple(
-            RouteMatch(PATH.settings(item.value.get("path"), PathMatch())) for item in section.items("matches")
-        )
+    matches = translate_matches(section.items("matches"), injected, report) if "matches" in section else _EVERYTHING
     has_prefix = len(matches) == 1 and matches[0].path.type is PathMatchType.PATH_PREFIX
-    backends = tuple(_backend(item, upstreams, filters, has_prefix, report) for item in section.items("backends"))
+    backends = tuple([_backend(item, upstreams, filters, has_prefix, report) for item in section.items("backends")])
     if backends and not any(backend.weight for backend in backends):
         report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
     policies = plugins.policies(section.get("policies"))
     needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
-    client = section.get("client", needed)
-    return RULE.settings(
-        section, RouteRule(matches, backends, client, policies, filters=filters.rule(section, has_prefix))
+    rule = RouteRule(
+        matches, backends, section.get("client", needed), policies, filters=filters.rule(section, has_prefix)
     )
+    return RULE.settings(section, rule)
+
+
+def _check_rule_names(section: Section, report: Report) -> None:
+    first: dict[str, Section] = {}
+    for item in section.items("rules"):
+        rule: Section = item.value
+        name = rule.get("name")
+        if name is None:
+            continue
+        if name.isdigit():
+            report.fault(rule.at("name"), "looks like a rule's number", "use a name with a letter in it")
+        elif first.setdefault(name, rule) is not rule:
+            line = first[name].at("name").line
+            report.fault(rule.at("name"), f"the name {name} is given to another rule in line {line}", "rename one")
 
 
 def _backend(

@@ -114,7 +114,11 @@ def _bindings(
 # --- backends -------------------------------------------------------------------------------
 
 #: Settings of connections, which a backend has none of.
-_OF_CONNECTIONS: Final = ("connect_timeout", "keep_alive_timeout", "max_idle")
+_OF_CONNECTIONS: Final = (
+    "connect_timeout", "keep_alive_timeout", "max_idle", "balancing", "session_persistence", "resolution",
+    "health_check", "outlier_detection", "panic_threshold", "slow_start", "limits", "retry_budget", "tls",
+    "proxy_protocol",
+)
 
 
 def check_upstream(section: Section, report: Report) -> None:

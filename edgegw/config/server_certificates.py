@@ -51,6 +51,7 @@ class Finding:
 
     :ivar of_key: whether it is about the private key's file and not the certificate's.
     :ivar of_dates: whether it says that a certificate is not valid now.
+    :ivar of_names: whether it says that a certificate is for no server's name.
     """
 
     severity: Severity
@@ -58,6 +59,7 @@ class Finding:
     remedy: str = ""
     of_key: bool = False
     of_dates: bool = False
+    of_names: bool = False
 
 
 class Unusable(Exception):
@@ -177,7 +179,8 @@ def _pair(
         findings.append(Finding(Severity.WARNING, problem, "let each certificate be followed by its issuer"))
     if not dns_names and not uris:
         problem = f"the certificate in {path} has no DNS name in subjectAltName"
-        findings.append(Finding(Severity.WARNING, problem, "issue it with one; clients no longer read the subject"))
+        remedy = "issue it with one; clients no longer read the subject"
+        findings.append(Finding(Severity.WARNING, problem, remedy, of_names=True))
     return ServerCertificate(
         name=path,
         chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain),

@@ -90,7 +90,7 @@ def did_you_mean(word: str, words: SequenceABC[str]) -> str:
     return f"use one of {', '.join(words[:_MOST_LISTED])}{more}" if words else ""
 
 
-@frozen
+@define(eq=False, weakref_slot=False)
 class Item(Generic[T]):
     """An element of a list and where it stands."""
 
@@ -123,11 +123,12 @@ class ListOf(Shape):
             return INVALID
         items: list[Item[Any]] = []
         seen: dict[Any, Node] = {}
+        read, distinct = self.element.read, self.distinct
         for element in node.items:
-            value = self.element.read(element, report)
+            value = read(element, report)
             if value is INVALID:
                 continue
-            if self.distinct:
+            if distinct:
                 first = seen.setdefault(value, element)
                 if first is not element:
                     report.fault(element, f"repeats {first.path}", "keep one of the two")
@@ -203,7 +204,7 @@ class Field:
     missing: str = ""
 
 
-@define
+@define(weakref_slot=False)
 class Section:
     """A mapping that was read by a :class:`Record`; keys that were at fault count as not given."""
 
@@ -242,26 +243,38 @@ class Record(Shape):
     check: Callable[[Section, Report], None] | None = None
     rules: Schema = field(factory=dict)
     wanted: str = "a mapping"
-    _by_key: dict[str, Field] = field(init=False)
+    _shapes: dict[str, Shape] = field(init=False)
+    _settable: frozenset[str] = field(init=False)
+    _required: tuple[Field, ...] = field(init=False)
 
-    @_by_key.default
-    def _index(self) -> dict[str, Field]:
-        return {entry.key: entry for entry in self.fields}
+    @_shapes.default
+    def _index(self) -> dict[str, Shape]:
+        return {entry.key: entry.shape for entry in self.fields}
+
+    @_settable.default
+    def _set(self) -> frozenset[str]:
+        return frozenset(entry.key for entry in self.fields if entry.attribute)
+
+    @_required.default
+    def _demanded(self) -> tuple[Field, ...]:
+        return tuple(entry for entry in self.fields if entry.default is REQUIRED)
 
     def read(self, node: Node, report: Report) -> Section | Invalid:
         if not isinstance(node, Mapping):
             return self.mismatch(node, report)
-        section = Section(node)
+        shapes = self._shapes
+        values: dict[str, Any] = {}
         for key, value_node in node.values.items():
-            entry = self._by_key.get(key)
-            if entry is None:
-                report.fault(node.key(key), "is no known key", did_you_mean(key, list(self._by_key)))
+            shape = shapes.get(key)
+            if shape is None:
+                report.fault(node.key(key), "is no known key", did_you_mean(key, list(shapes)))
                 continue
-            value = entry.shape.read(value_node, report)
+            value = shape.read(value_node, report)
             if value is not INVALID:
-                section.values[key] = value
-        for entry in self.fields:
-            if entry.default is REQUIRED and entry.key not in node.values:
+                values[key] = value
+        section = Section(node, values)
+        for entry in self._required:
+            if entry.key not in node.values:
                 report.fault(node, f"has no {entry.key}", entry.missing or f"give {entry.key}: {entry.shape.wanted}")
         if self.check is not None:
             self.check(section, report)
@@ -294,7 +307,7 @@ class Record(Shape):
 
         Each field's ``attribute`` names what it sets; fields without one are left to the caller.
         """
-        if section is None:
+        if section is None or self._settable.isdisjoint(section.values):
             return base
         changes = {
             entry.attribute: _plain(section.values[entry.key])

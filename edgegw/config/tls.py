@@ -1,40 +1,33 @@
 """The TLS of listeners: certificates, versions, suites and client validation, from the native document."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence as SequenceABC
 
 from attrs import evolve
 
 from edgegw.config.certificates import CertificateFiles, Finding, covered_by
 from edgegw.config.document_tls import CLIENT_VALIDATION, TLS
-from edgegw.config.faults import Place, Report, Severity, shown
-from edgegw.config.nodes import Node, Sequence
+from edgegw.config.faults import Place, Report, Severity
+from edgegw.config.nodes import Node
 from edgegw.config.options import report_raised
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.server_certificates import judge_yielded
 from edgegw.config.shapes import Item, Section
-from edgegw.config.suites import is_tls13
+from edgegw.config.tls_parameters import CheckTLS, report_unknown, with_suites
 from edgegw.model import (
     CertificateSourceUse,
     ClientValidation,
     OCSPResponseFile,
     ServerCertificate,
     TLSSettings,
-    TLSVersion,
     TrustAnchor,
     ValidationMode,
 )
 
-__all__ = ["CheckTLS", "TLSTranslation"]
-
-#: Says what this OpenSSL does not have: ``(attribute of TLSSettings, name, problem)`` for each.
-CheckTLS = Callable[[TLSSettings], SequenceABC[tuple[str, str, str]]]
+__all__ = ["TLSTranslation"]
 
 #: Bytes of an OCSP response in a file.
 _MOST_RESPONSE = 65_536
-
-_KEYS = {"tls12_ciphers": "cipher_suites", "tls13_ciphers": "cipher_suites"}
 
 
 class TLSTranslation:
@@ -97,9 +90,9 @@ class TLSTranslation:
         if "client_validation" in section:
             validation = self.client_validation(section.get("client_validation"))
         settings = TLS.settings(section, TLSSettings(tuple(certificates), validation))
-        settings = self._with_suites(section, settings)
+        settings = with_suites(section, settings, self._report)
         if self._check_tls is not None:
-            self._report_unknown(section, settings)
+            report_unknown(section, self._check_tls(settings), self._report)
         return settings
 
     def _certificate(self, item: Item[Section]) -> ServerCertificate | None:
@@ -147,37 +140,3 @@ class TLSTranslation:
         for finding in findings:
             tell = self._report.warn if finding.severity is Severity.WARNING else self._report.fault
             tell(key if finding.of_key else certificate, finding.problem, finding.remedy)
-
-    def _with_suites(self, section: Section, settings: TLSSettings) -> TLSSettings:
-        names = [item.value for item in section.items("cipher_suites")]
-        tls13 = tuple(name for name in names if is_tls13(name))
-        tls12 = tuple(name for name in names if not is_tls13(name))
-        unreachable = None
-        if tls12 and not tls13 and settings.min_version is TLSVersion.TLS1_3:
-            unreachable = TLSVersion.TLS1_2
-        elif tls13 and not tls12 and settings.max_version is TLSVersion.TLS1_2:
-            unreachable = TLSVersion.TLS1_3
-        if unreachable is not None:
-            self._report.warn(
-                section.at("cipher_suites"),
-                f"only suites of TLS {unreachable.value} are named, which the listener does not speak",
-                "name suites of the versions from min_version to max_version",
-            )
-        return evolve(
-            settings,
-            tls12_ciphers=tls12 or settings.tls12_ciphers,
-            tls13_ciphers=tls13 or settings.tls13_ciphers,
-        )
-
-    def _report_unknown(self, section: Section, settings: TLSSettings) -> None:
-        assert self._check_tls is not None
-        for setting, name, problem in self._check_tls(settings):
-            key = _KEYS.get(setting, setting)
-            place: Place = section.at(key)
-            if isinstance(place, Sequence):
-                place = next((item.node for item in section.items(key) if item.value == name), place)
-            if key in section:
-                default, remedy = "", "use another" if name else ""
-            else:
-                default, remedy = f"the default {key}: ", f"give {key}"
-            self._report.fault(place, f"{default}{shown(name)} {problem}" if name else f"{default}{problem}", remedy)

@@ -17,6 +17,7 @@ from edgegw.config import ConfigError
 from edgegw.demo.pki import make_pki, write_private
 from edgegw.demo.tour import Ports, describe, steps
 from edgegw.demo.upstream import listen
+from edgegw.descriptors import reader_may_leave
 from edgegw.observe.logs import StandardOutputLog
 from edgegw.service import CannotStart, GatewayService
 from edgegw.tap import read
@@ -152,9 +153,10 @@ def _serve(directory: Path, ports: Ports, kept: bool) -> int:
     core.addSystemEventTrigger("before", "shutdown", service.stopService)
 
     def introduce() -> None:
-        print(f"Certificates, keys and edgegw.yaml are in {directory}{'' if kept else ' until the end'}.\n")
-        print(describe(steps(directory, ports)))
-        print("Serving; Ctrl-C ends it.  From here on the gateway's log:", flush=True)
+        with reader_may_leave():
+            print(f"Certificates, keys and edgegw.yaml are in {directory}{'' if kept else ' until the end'}.\n")
+            print(describe(steps(directory, ports)))
+            print("Serving; Ctrl-C ends it.  From here on the gateway's log:")
         # What was logged until here was kept, and comes now.
         globalLogBeginner.beginLoggingTo([output], redirectStandardIO=False)
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,6 +16,7 @@ from edgegw.tap import DEFAULT_CONFIG, config_path
 
 __all__ = ["parse_arguments"]
 
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
 
@@ -29,7 +31,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="edgegw explain",
         description="Say whether a client certificate would come in, and why, by the very code that would decide.",
-        epilog="The status is 0 for a client that comes in, 3 for one that is refused, 1 for a faulty configuration. "
+        epilog="The status is 0 for a client that comes in, 3 for one that is refused, 4 where a policy or a router "
+               "that waits was not asked and would have a say in it (--online asks), 1 for a faulty configuration. "
                "Nothing is known here of what a running gateway has counted or fetched: rate_limit begins with full "
                "buckets.",
         allow_abbrev=False,
@@ -52,17 +55,19 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                         help="judge as of a date or a time such as 2027-01-31T12:00Z; UTC unless it says otherwise "
                              "(default: now)")
     request = parser.add_argument_group("a request of the client, which a route's rule has to let through")
-    request.add_argument("--path", metavar="PATH", type=_line("path", "/"), help="such as /admin")
+    request.add_argument("--path", metavar="PATH", type=_line("path", "/"), help="such as /admin, or /admin?a=b")
     request.add_argument("--method", metavar="METHOD", type=_line("method"), help="default: GET")
     request.add_argument("--host", metavar="NAME", type=_line("host"), help="default: the name of --sni")
+    request.add_argument("--header", metavar="LINE", type=_header, action="append", default=[],
+                         help="a header that rules may match by, such as 'x-version: 2'; may be given again")
     parser.add_argument("--online", action="store_true",
                         help="also ask the policies that wait, which may ask others over the network, and fetch lists")
     parser.add_argument("--json", action="store_true", help="print all that is known as JSON")
     options = parser.parse_args(arguments)
     if options.cert is None and (options.chain or options.key):
         parser.error("--chain and --key are for a client with a certificate: give --cert")
-    if options.path is None and (options.method or options.host):
-        parser.error("--method and --host are for a request: give --path")
+    if options.path is None and (options.method or options.host or options.header):
+        parser.error("--method, --host and --header are for a request: give --path")
     options.config = config_path(options.config)
     if options.config is None:
         parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
@@ -109,3 +114,10 @@ def _line(what: str, begin: str = "") -> Any:
         return text
 
     return judge
+
+
+def _header(text: str) -> str:
+    name, colon, value = text.partition(":")
+    if not colon or not _HEADER_NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
+        raise argparse.ArgumentTypeError(f"{visible(text)} is no header; write NAME: VALUE in printable ASCII")
+    return f"{name}: {value.strip(' ')}"

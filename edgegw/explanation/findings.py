@@ -74,7 +74,7 @@ def connection_findings(trial: Trial, present: bool) -> Document:
             listed, rehearsed.rulings, rehearsed.not_asked, "the client was refused before that" if unasked else "",
             rehearsed.certificate is None,
         ),
-        "not_asked": rehearsed.not_asked,
+        "not_asked": rehearsed.not_asked or trial.unrouted,
         "alert": rehearsed.alert,
         **verdict_findings(verdict, rehearsed.status, kinds),
         "notes": list(_notes(trial, case)),

@@ -8,9 +8,11 @@ from attrs import asdict, frozen
 
 from edgegw.identity import CertificateStatus
 from edgegw.model import PolicyNot, PolicyRule, PolicyUse
+from edgegw.observe.admin import explanation
 from edgegw.observe.counters import PolicyMetrics
 from edgegw.policy_chain import build_chain
-from edgegw.verdict import EXPLANATIONS, Accept, Explanation, Reason, Ruling, Verdict
+from edgegw.proxy.policing import explanations_by
+from edgegw.verdict import Accept, Explanation, Ruling, Verdict
 
 __all__ = ["ListedPolicy", "listed_policies", "policy_findings", "verdict_findings"]
 
@@ -118,14 +120,4 @@ def verdict_findings(verdict: Verdict, status: CertificateStatus, kinds: Iterabl
 
 def _explanation(code: str, kinds: Iterable[Any]) -> Explanation:
     """Give what a code means: one of the gateway's own, or of a plugin's."""
-    try:
-        return EXPLANATIONS[Reason(code)]
-    except ValueError:
-        pass
-    for kind in kinds:
-        known: Explanation | None = kind.codes.get(code)
-        if known is not None:
-            return known
-    return Explanation(
-        f"The plugin {code} refused the client.", remedy=f"Read what it wants: edgegw plugins {code}."
-    )
+    return explanation(code) or explanations_by(kinds).get(code) or Explanation(f"It was refused with {code}.")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from edgegw.config.description import describe_rule
 from edgegw.explanation.findings import Document, case_of
@@ -24,20 +24,25 @@ __all__ = ["Wanted", "request_findings"]
 
 @frozen
 class Wanted:
-    """A request line.
+    """A request's line and headers.
 
+    :ivar path: with a query, if there is one.
     :ivar host: ``None`` for the name that the client asked for in its handshake.
+    :ivar headers: lines without their ends, Host not among them.
     """
 
     method: str
     path: str
     host: str | None = None
+    headers: tuple[str, ...] = ()
 
 
 async def request_findings(gateway: TrialGateway, trial: Trial, wanted: Wanted) -> Document:
     """Give what becomes of a request on the connection that was tried."""
     host = wanted.host or trial.client.server_name or _any_name(trial)
-    document: Document = {"method": wanted.method, "path": wanted.path, "host": host}
+    document: Document = {
+        "method": wanted.method, "path": wanted.path, "host": host, "not_asked": trial.unrouted,
+    }  # fmt: skip
     if trial.way is not None and trial.way.upstream is not None:
         return {**document, "result": "passed through", "why": "the gateway sees no requests of the connection"}
     verdict = trial.rehearsed.verdict
@@ -45,9 +50,10 @@ async def request_findings(gateway: TrialGateway, trial: Trial, wanted: Wanted) 
     if refusal is not None and not _is_answered(trial, refusal):
         return {**document, "result": "not sent", "why": "the connection is refused before any request"}
     http = trial.judge.model.http
-    line = f"{wanted.method} {wanted.path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode("latin-1", "replace")
+    lines = [f"{wanted.method} {wanted.path} HTTP/1.1", f"host: {host}", *wanted.headers, "", ""]
+    sent = "\r\n".join(lines).encode("latin-1", "replace")
     try:
-        head = parse_request_head(line, http.max_head_bytes, http.max_headers, http.max_uri_bytes)
+        head = parse_request_head(sent, http.max_head_bytes, http.max_headers, http.max_uri_bytes)
         assert head is not None
     except HTTPFault as fault:
         return {**document, "http_status": fault.status, "result": "refused", "why": f"{fault.detail}"}
@@ -100,7 +106,7 @@ def _info(trial: Trial) -> ConnectionInfo:
         trial.judge.model.name, identity, trial.client.address, server_name=trial.client.server_name
     )
     attributes = verdict.attributes if isinstance(verdict, Accept) else {}
-    return evolve(info, identity=identity, attributes=attributes)
+    return info._replace(identity=identity, attributes=attributes)
 
 
 def _own_answer(gateway: TrialGateway, trial: Trial, status: int, host: bytes) -> str:
@@ -128,6 +134,7 @@ def _of_rule(trial: Trial, answer: Answer, found: FoundRule) -> Document:
         "rule": {
             "route": found.route.name,
             "number": found.number,
+            **({} if rule.name is None else {"name": rule.name}),
             "summary": describe_rule(rule),
             "client": rule.client.value,
         },
@@ -135,7 +142,7 @@ def _of_rule(trial: Trial, answer: Answer, found: FoundRule) -> Document:
             listed, answer.rulings, answer.not_asked, "the rule needs another client" if unasked else "",
             rehearsed.certificate is None,
         ),
-        "not_asked": answer.not_asked,
+        "not_asked": answer.not_asked or trial.unrouted,
         **verdict_findings(verdict, rehearsed.status, [one.kind for one in listed]),
     }
     if isinstance(verdict, Reject):

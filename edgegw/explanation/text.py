@@ -159,13 +159,13 @@ def _verdict(document: Mapping[str, Any], indent: str) -> Iterator[str]:
         yield f"{indent}PASSED THROUGH to the upstream {_text(document['upstream'])}: no certificate is judged here"
     elif document["result"] == "accepted":
         counts = {"verified": "as verified", "unverified": "as unverified", "none": "as anonymous"}
-        so_far = " as far as was asked, " if document.get("not_asked") else " "
+        so_far = " as far as was asked, " if document["not_asked"] else " "
         yield f"{indent}ACCEPTED{so_far}{counts.get(document.get('status', ''), '')}".rstrip()
         text = _attributes(document.get("attributes", {}), "")
         if text:
             yield f"{indent}  attributes: {text}"
     else:
-        yield f"{indent}REFUSED: {_text(document['reason'])}"
+        yield f"{indent}REFUSED{' as far as was asked' if document['not_asked'] else ''}: {_text(document['reason'])}"
         explanation = document["explanation"]
         for title, text in (
             ("", explanation["sentence"]),
@@ -186,7 +186,8 @@ def _request(request: Mapping[str, Any]) -> Iterator[str]:
     yield _named("request", f"{_text(request['method'])} {_text(request['path'])} for {_text(request['host'])}")
     rule = request.get("rule")
     if rule is not None:
-        yield _named("  rule", f"{_text(rule['route'])}.rules[{rule['number']}]: {_printable(rule['summary'])}")
+        label = f"{rule['route']}.rules[{rule.get('name', rule['number'])}]"
+        yield _named("  rule", f"{_text(label)}: {_printable(rule['summary'])}")
         needed = {"verified": "a verified certificate", "any": "any certificate"}.get(rule["client"], "no certificate")
         yield _named("  needs", needed)
         if request["policies"]:

@@ -5,7 +5,7 @@ rule a request led to and what that rule's policies said.
 """
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from edgegw.proxy.generation import Generation
 from edgegw.proxy.policing import chain_of
 from edgegw.proxy.routed import RoutedDestination
 from edgegw.proxy.site import Site, Target
-from edgegw.proxy.sites import SiteBuilder
+from edgegw.proxy.sites import SiteBuilder, rule_label
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.profile import PlainListener, PortProfile
 from edgegw.tls.rehearsal import ClientSide, Rehearsed, rehearse
@@ -78,18 +78,17 @@ class FoundRule:
 
 
 class _HeardChain:
-    """The policies of a rule, which are asked at the trial's time and whose answers are kept.
+    """The policies of a rule, whose answers are kept.
 
     :ivar rulings: what each said of the last request.
     :ivar not_asked: whether those that wait were left out.
     """
 
-    def __init__(self, chain: PolicyChain, at: datetime, ask_waiting: bool) -> None:
+    def __init__(self, chain: PolicyChain, ask_waiting: bool) -> None:
         self.rulings: list[Ruling] = []
         self.not_asked = False
         self.needs_chain = chain.needs_chain
         self._chain = chain
-        self._at = at
         self._ask_waiting = ask_waiting
 
     @property
@@ -99,7 +98,6 @@ class _HeardChain:
 
     def check(self, peer: Peer, rulings: list[Ruling]) -> Verdict:
         """See :class:`~edgegw.policy_chain.PolicyChain`."""
-        peer.now = self._at
         self.rulings = rulings
         verdict = self._chain.check(peer, rulings)
         self.not_asked = self._chain.waits and not self._ask_waiting and not isinstance(verdict, Reject)
@@ -108,6 +106,10 @@ class _HeardChain:
     async def check_later(self, peer: Peer, rulings: list[Ruling], limit: Limit) -> Verdict:
         """See :class:`~edgegw.policy_chain.PolicyChain`."""
         return await self._chain.check_later(peer, rulings, limit)
+
+    def refused_by(self, refusal: Reject, rulings: Sequence[Ruling]) -> str:
+        """See :class:`~edgegw.policy_chain.PolicyChain`."""
+        return self._chain.refused_by(refusal, rulings)
 
 
 class _HeardAccess(RuleAccess):
@@ -120,9 +122,11 @@ class _HeardAccess(RuleAccess):
     verdict: Verdict | None = None
     heard: _HeardChain | None = None
 
-    def judge(self, info: ConnectionInfo, head: RequestHead, host: str | None) -> Verdict | Deferred[Verdict]:
+    def judge(
+        self, info: ConnectionInfo, head: RequestHead, host: str | None, rulings: list[Ruling]
+    ) -> Verdict | Deferred[Verdict]:
         """See :class:`~edgegw.proxy.access.RuleAccess`."""
-        verdict = super().judge(info, head, host)
+        verdict = super().judge(info, head, host, rulings)
         if isinstance(verdict, Deferred):
             return verdict.addCallback(self._keep)
         return self._keep(verdict)
@@ -137,7 +141,9 @@ class _HeardSites(SiteBuilder):
 
     def __init__(self, owner: TrialGateway) -> None:
         self._owner = owner
-        super().__init__(owner._reactor, owner.gateway, owner.own_metrics, owner._deadlines, owner._count_error)
+        super().__init__(
+            owner._reactor, owner.gateway, owner.own_metrics, owner._deadlines, owner._count_error, owner._clock
+        )
 
     def build_target(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> Target:
         """See :class:`~edgegw.proxy.sites.SiteBuilder`."""
@@ -150,12 +156,13 @@ class _HeardSites(SiteBuilder):
         if super().build_access(listener, route, number, rule) is None:
             return None
         heard: Any = None
-        chain = chain_of(rule.policies, self._owner.own_metrics, listener.name, f"{route.name}.rules[{number}].")
+        name = rule_label(route, number)
+        chain = chain_of(rule.policies, self._owner.own_metrics, listener.name, f"{name}.")
         if chain is not None:
-            heard = _HeardChain(chain, self._owner.at, self._owner.online)
+            heard = _HeardChain(chain, self._owner.online)
         access = _HeardAccess(
-            rule.client, heard, rule.policy_timeout, rule.explain_to_client, route.name,
-            self._owner.own_metrics.requests(listener.name, route.name, ""), self._reactor,
+            rule.client, heard, rule.policy_timeout, rule.explain_to_client, name,
+            self._owner.own_metrics.requests(listener.name, route.name, ""), self._reactor, self._clock,
         )
         access.heard = heard
         return access
@@ -237,6 +244,11 @@ class Trial:
     way: Way | None = None
 
     @property
+    def unrouted(self) -> bool:
+        """Whether the port's SNI router, which might have sent the client elsewhere, was not asked."""
+        return self.way is not None and not self.way.asked
+
+    @property
     def verified_chain(self) -> tuple[Certificate, ...] | None:
         """The chain that was found good, the client's own certificate first; ``None`` without one.
 
@@ -305,6 +317,7 @@ class Answer:
 class _Outcome:
     """Stands in for the connection that the request came on."""
 
+    handshake_id = ""
     done: Deferred[tuple[int, Target | None, RuleAccess | None]] = field(factory=Deferred)
 
     def forward(self, head: RequestHead, target: Target) -> None:
@@ -315,7 +328,7 @@ class _Outcome:
         """See :class:`~edgegw.proxy.gate.Gated`."""
         self.done.callback((status, None, None))
 
-    def count_refused(self, access: RuleAccess, code: str) -> None:
+    def count_refused(self, access: RuleAccess, code: str, request_id: bytes) -> None:
         """See :class:`~edgegw.proxy.gate.Gated`."""
         self.done.callback((403, None, access))
 

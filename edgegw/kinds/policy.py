@@ -110,7 +110,8 @@ def policy(
 
     :param name: what a configuration writes.
     :param config: the attrs class of its options.
-    :param codes: reason codes of its own that it may give beside its name, with a sentence for each.
+    :param codes: reason codes of its own that it may give, with a sentence for each.  Its name needs none, and may be
+        among them to be explained in the policy's words.
     :param needs_chain: see :class:`~edgegw.interfaces.IPolicy`; so are the next two.
     :param cache_seconds: seconds, or the name of an option that has them.
     :raises TypeError: the function or class does not take these arguments, or ``config`` is no attrs class.

@@ -1,36 +1,13 @@
 """Which requests go where, and what is done with them on the way (Gateway API ``HTTPRoute``)."""
 from __future__ import annotations
 
-from enum import Enum
-
-from attrs import Factory, frozen
+from attrs import frozen
 
 from edgegw.model.filters import NO_FILTERS, Filters
+from edgegw.model.matches import RouteMatch
 from edgegw.model.policies import POLICY_TIMEOUT, ClientRequirement, PolicyRule
 
-__all__ = ["BackendRef", "PathMatch", "PathMatchType", "Route", "RouteMatch", "RouteRule"]
-
-
-class PathMatchType(Enum):
-    """How a path is compared (Gateway API ``PathMatchType``)."""
-
-    EXACT = "Exact"
-    PATH_PREFIX = "PathPrefix"
-
-
-@frozen
-class PathMatch:
-    """A condition on the request's path; a prefix matches by whole elements (``/v2`` is not ``/v2x``)."""
-
-    type: PathMatchType = PathMatchType.PATH_PREFIX
-    value: str = "/"
-
-
-@frozen
-class RouteMatch:
-    """What a request must be for a rule to apply: all of the conditions."""
-
-    path: PathMatch = Factory(PathMatch)
+__all__ = ["BackendRef", "Route", "RouteRule"]
 
 
 @frozen
@@ -53,6 +30,7 @@ class RouteRule:
     :ivar policies: that the connection's identity must pass; otherwise 403.
     :ivar policy_timeout: seconds that a policy which waits has for its answer.
     :ivar explain_to_client: name the reason code in the 403.
+    :ivar name: tells it from the route's other rules, in place of its number.
     :ivar filters: what is done with its requests and their responses.
     """
 
@@ -62,6 +40,7 @@ class RouteRule:
     policies: tuple[PolicyRule, ...] | None = None
     policy_timeout: float = POLICY_TIMEOUT
     explain_to_client: bool = False
+    name: str | None = None
     filters: Filters = NO_FILTERS
 
 

@@ -13,6 +13,7 @@ from string import Template
 from types import MappingProxyType
 from typing import Final
 
+from edgegw.descriptors import reader_may_leave
 from edgegw.kinds.policy import kind_name
 from edgegw.new_plugin.backend import BACKEND
 from edgegw.new_plugin.certificate_source import CERTIFICATE_SOURCE
@@ -115,8 +116,9 @@ def run_new_plugin(arguments: Sequence[str]) -> int:
     except CannotWrite as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"wrote {plugin} and {test}")
-    print(f"try it:  cd {quote(str(plugin.parent))} && {quote(sys.executable)} -m twisted.trial {test.stem}")
+    with reader_may_leave():
+        print(f"wrote {plugin} and {test}")
+        print(f"try it:  cd {quote(str(plugin.parent))} && {quote(sys.executable)} -m twisted.trial {test.stem}")
     return 0
 
 

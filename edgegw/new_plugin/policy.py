@@ -96,7 +96,9 @@ class Config:
     """The options; a configuration writes them under the policy's name."""
 
     url: str = option("What is asked, with ``/`` and the certificate's SHA-256 in hexadecimal behind it.")
-    timeout: Duration = option("How long an answer may take.", default=1.0, minimum=0.001, maximum=30.0)
+    timeout: Duration = option(
+        "How long an answer may take; less than policy_timeout.", default=1.0, minimum=0.001, maximum=60.0
+    )
     cache: Duration = option("How long an answer is used again for the same certificate.", default=30.0, minimum=0.0)
 
 

@@ -1,4 +1,4 @@
-"""The admin site: ``/metrics``, ``/healthz``, ``/readyz`` and ``/handshakes``.
+"""The admin site: ``/metrics``, ``/healthz``, ``/readyz``, ``/handshakes`` and ``/upstreams``.
 
 It is for the operator's own network: it speaks plain HTTP, asks nobody who they are, and shows who connected:
 addresses and what their certificates say, no keys and nothing that would let anybody in.  It changes nothing.
@@ -14,13 +14,17 @@ reason code among them.  The query may have ``refused=1`` (only those that did n
 ``reason``, ``peer``, ``since`` (an id, or an earlier answer's ``next``; ``0`` is before all) and ``limit``, 100
 at most, since formatting more would hold up connections.  Without ``since`` the answer has the last ones.
 ``/handshakes/ID`` is one of them, with its ``explanation``; 404 where the record does not have it any more.
+
+``/upstreams`` gives JSON with two members: ``upstreams``, each with what is known of its endpoints, in the order of
+their names, and as many as have 1000 endpoints together; ``next``, what to ask for as ``from`` to get those that
+follow, or ``null``.  ``name`` in the query asks for one of them; 404 where there is none.
 """
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -33,10 +37,12 @@ from twisted.web.server import Request, Site
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.verdict import EXPLANATIONS, Explanation, Reason, is_code
 
-__all__ = ["MAX_HANDSHAKES", "AdminSite", "explanation"]
+__all__ = ["MAX_ENDPOINTS", "MAX_HANDSHAKES", "AdminSite", "Upstreams", "explanation"]
 
 #: Handshakes in one answer.
 MAX_HANDSHAKES: Final = 100
+#: Upstreams and endpoints in one answer.
+MAX_ENDPOINTS: Final = 1000
 
 _PLAIN = b"text/plain; charset=utf-8"
 _JSON = b"application/json"
@@ -46,6 +52,10 @@ _OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 _ONE_HANDSHAKE = b"/handshakes/"
 _PARAMETERS = frozenset({"refused", "listener", "reason", "peer", "since", "limit"})
 
+#: What is told of one upstream.
+Description = dict[str, Any]
+#: Gives the upstreams by their names, in the names' order, each with what tells of it.
+Upstreams = Callable[[], Iterable[tuple[str, Callable[[], Description]]]]
 #: Status, media type and body of an answer.
 _Answer = tuple[int, bytes, bytes]
 _Page = Callable[[Request], _Answer]
@@ -67,6 +77,7 @@ class AdminSite(Site):
     :param registry: what ``/metrics`` shows.
     :param is_ready: asked at each ``/readyz``.
     :param record: what ``/handshakes`` shows; without one there is no such page.
+    :param upstreams: gives what ``/upstreams`` shows; without it there is no such page.
     :param explain: says what a reason code means; the gateway's own codes if not given.
     """
 
@@ -79,6 +90,7 @@ class AdminSite(Site):
         is_ready: Callable[[], bool],
         record: HandshakeRecord | None = None,
         explain: Explain = explanation,
+        upstreams: Upstreams | None = None,
     ) -> None:
         def metrics(request: Request) -> _Answer:
             accept = request.getHeader(b"accept") or b""
@@ -97,6 +109,8 @@ class AdminSite(Site):
             handshakes = _Handshakes(record, explain)
             pages[b"/handshakes"] = handshakes.several
             pages[_ONE_HANDSHAKE] = handshakes.one
+        if upstreams is not None:
+            pages[b"/upstreams"] = _Upstreams(upstreams).page
         super().__init__(
             _Pages(pages), requestFactory=_AdminRequest, reactor=reactor, parsePOSTFormSubmission=False
         )
@@ -124,6 +138,33 @@ class _AdminRequest(Request):
 class _Nowhere(BytesIO):
     def write(self, data: object) -> int:
         return len(data) if isinstance(data, bytes) else 0
+
+
+class _Upstreams:
+    """The page that shows the upstreams."""
+
+    def __init__(self, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
+
+    def page(self, request: Request) -> _Answer:
+        """Give them; 400 and a line that says why if the query cannot be understood, 404 for a name that none has."""
+        try:
+            query = _query(request, frozenset({"name", "from"}))
+        except ValueError as error:
+            return BAD_REQUEST, _PLAIN, f"{str(error)[:200]}\n".encode()
+        wanted, begin = query.get("name"), query.get("from", "")
+        found: list[Description] = []
+        endpoints = 0
+        for name, describe in self._upstreams():
+            if (wanted is not None and name != wanted) or name < begin:
+                continue
+            if endpoints >= MAX_ENDPOINTS:
+                return OK, _JSON, _json({"upstreams": found, "next": name})
+            found.append(describe())
+            endpoints += 1 + len(found[-1].get("endpoints", ()))
+        if wanted is not None and not found:
+            return NOT_FOUND, _PLAIN, b"there is no such upstream\n"
+        return OK, _JSON, _json({"upstreams": found, "next": None})
 
 
 class _Handshakes:
@@ -175,7 +216,7 @@ class _Handshakes:
         return {"sentence": found.sentence, "cause": found.cause, "remedy": found.remedy}
 
 
-def _query(request: Request) -> dict[str, str]:
+def _query(request: Request, parameters: frozenset[str] = _PARAMETERS) -> dict[str, str]:
     """Give a query's parameters.
 
     :raises ValueError: an unknown one, one that is there twice, one without a value, or one that is no UTF-8.
@@ -186,8 +227,8 @@ def _query(request: Request) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict"):
-        if name not in _PARAMETERS:
-            raise ValueError(f"{name[:80]!r} is no parameter of this page: {', '.join(sorted(_PARAMETERS))}")
+        if name not in parameters:
+            raise ValueError(f"{name[:80]!r} is no parameter of this page: {', '.join(sorted(parameters))}")
         if name in found:
             raise ValueError(f"{name} is there more than once")
         found[name] = value

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from edgegw.identity import CertificateStatus
+from edgegw.observe.endpoints import UpstreamState
 
 __all__ = [
     "CONNECT_FAILURES",
@@ -23,6 +24,8 @@ __all__ = [
     "REQUEST_SECONDS",
     "RESPONSE_FAILURES",
     "STATUS_CLASSES",
+    "UPSTREAM_LIMITS",
+    "TLS_FAILURES",
     "Histogram",
     "ListenerMetrics",
     "MirrorMetrics",
@@ -41,8 +44,15 @@ REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 #: Why an upstream could not be connected to.
 CONNECT_FAILURES = ("refused", "timeout", "unreachable", "resolve", "other")
+#: Why TLS with an upstream failed, where it speaks TLS.
+TLS_FAILURES = (
+    "certificate_expired", "certificate_not_yet_valid", "unknown_ca", "name_mismatch", "certificate_purpose",
+    "certificate_weak", "certificate_invalid", "protocol_version", "alert", "not_tls", "tls_closed", "tls_error",
+)
 #: Why a connected upstream gave no whole response.
 RESPONSE_FAILURES = ("closed", "bad_response", "timeout", "reset")
+#: What kept a request, or a retry, from an upstream.
+UPSTREAM_LIMITS = ("no_endpoint", "max_requests", "max_pending", "retry_budget")
 #: Combinations of version, cipher and group that one listener tells apart; the rest is ``other``.
 MAX_TLS_PARAMETERS = 64
 #: Reason codes that are told apart in one place.  They come from closed lists, those of the gateway and of its
@@ -289,11 +299,21 @@ class UpstreamMetrics:
     :ivar idle: kept for a later request now.
     :ivar retries: requests that were sent again: after a kept connection turned out to be closed, or because a rule
         says so.
-    :ivar connect_failures: by :data:`CONNECT_FAILURES`, all present.
+    :ivar connect_failures: by :data:`CONNECT_FAILURES`, all present; with TLS by :data:`TLS_FAILURES` too.
     :ivar response_failures: by :data:`RESPONSE_FAILURES`, all present.
+    :ivar limited: requests and retries that a limit refused, by :data:`UPSTREAM_LIMITS`, all present.
+    :ivar connecting: connections that are being opened now.
+    :ivar waiting: requests that wait for a connection now, because there may be no more of them.
+    :ivar resolutions: look-ups of names by their result, ``success`` and ``failure``.
+    :ivar checks: health checks by their result, the same.
+    :ivar state: what is known of the endpoints.
+    :ivar tls: TLS handshakes that succeeded, by the version and whether a session was resumed.
     """
 
-    __slots__ = ("connect_failures", "connections", "connects", "idle", "response_failures", "retries", "reused")
+    __slots__ = (
+        "checks", "connect_failures", "connecting", "connections", "connects", "idle", "limited", "resolutions",
+        "response_failures", "retries", "reused", "state", "tls", "waiting",
+    )
 
     def __init__(self) -> None:
         self.connects = 0
@@ -303,3 +323,10 @@ class UpstreamMetrics:
         self.retries = 0
         self.connect_failures = dict.fromkeys(CONNECT_FAILURES, 0)
         self.response_failures = dict.fromkeys(RESPONSE_FAILURES, 0)
+        self.limited = dict.fromkeys(UPSTREAM_LIMITS, 0)
+        self.connecting = 0
+        self.waiting = 0
+        self.resolutions = {"success": 0, "failure": 0}
+        self.checks = {"success": 0, "failure": 0}
+        self.state = UpstreamState()
+        self.tls: dict[tuple[str, bool], int] = {}

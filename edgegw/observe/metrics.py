@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     Exemplar,
-    GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
     SummaryMetricFamily,
@@ -45,6 +44,9 @@ from edgegw.observe.counters import (
     RequestMetrics,
     UpstreamMetrics,
 )
+from edgegw.observe.families import counter as _counter
+from edgegw.observe.families import gauge as _gauge
+from edgegw.observe.upstream_families import endpoint_families
 
 __all__ = [
     "ListenerMetrics", "Metrics", "MirrorMetrics", "PolicyMetrics", "RequestMetrics", "UpstreamMetrics", "versions",
@@ -56,9 +58,9 @@ _log = Logger(namespace="edgegw.metrics")
 RequestKey = tuple[str, str, str]
 #: Listener, the policy's place and name.
 PolicyKey = tuple[str, str]
-#: ``server`` or ``trust_anchor``, the certificate's name, the listener's.
+#: ``server`` or ``trust_anchor``, the certificate's name, the listener's; ``client`` or ``trust_anchor``, the
+#: certificate's, the upstream's.
 ExpiryKey = tuple[str, str, str]
-Rows = Iterable[tuple[tuple[str, ...], float]]
 
 
 def versions() -> dict[str, str]:
@@ -94,6 +96,8 @@ class Metrics:
         self.policies: dict[PolicyKey, PolicyMetrics] = {}
         self.plugin_families: list[Callable[[], Iterable[Metric]]] = []
         self.expiry: dict[ExpiryKey, float] = {}
+        self.upstream_expiry: dict[ExpiryKey, float] = {}
+        self.upstream_verification: dict[str, str] = {}
         self.objects = {"listener": 0, "route": 0, "upstream": 0}
         self.reloads = {"success": 0, "failure": 0}
         self.last_reload_successful = True
@@ -112,7 +116,12 @@ class Metrics:
         :param route: ``""`` where the gateway answered before a route was found.
         :param upstream: ``""`` where the gateway answered itself.
         """
-        return self.routes.setdefault((listener, route, upstream), RequestMetrics())
+        key = (listener, route, upstream)
+        # Not by setdefault: every rule asks, and nearly always it is there.
+        metrics = self.routes.get(key)
+        if metrics is None:
+            metrics = self.routes[key] = RequestMetrics()
+        return metrics
 
     def mirror(self, listener: str, route: str, upstream: str) -> MirrorMetrics:
         """Give the counters of the copies that an upstream gets, the same object at every call."""
@@ -143,10 +152,9 @@ class Metrics:
             dates = [(("server", c.name, listener.name), c.not_after) for c in listener.tls.certificates]
             if validation is not None:
                 dates += [(("trust_anchor", a.name, listener.name), a.not_after) for a in validation.trust_anchors]
-            for key, not_after in dates:
-                seconds = _epoch(not_after)
-                expiry[key] = min(seconds, expiry.get(key, seconds))
+            _note_earliest(expiry, dates)
         self.expiry = expiry
+        self._use_upstreams(gateway)
         self.objects = {
             "listener": len(gateway.listeners),
             "route": len(gateway.routes),
@@ -154,12 +162,26 @@ class Metrics:
         }
         self.config_loaded_at = time.time()
 
+    def _use_upstreams(self, gateway: Gateway) -> None:
+        expiry: dict[ExpiryKey, float] = {}
+        verification = {}
+        for upstream in gateway.upstreams:
+            tls = upstream.tls
+            if tls is None:
+                continue
+            verification[upstream.name] = tls.verify.value
+            dates = [(("trust_anchor", a.name, upstream.name), a.not_after) for a in tls.trust_anchors]
+            if tls.client_certificate is not None:
+                shown = tls.client_certificate
+                dates.append((("client", shown.name, upstream.name), shown.not_after))
+            _note_earliest(expiry, dates)
+        self.upstream_expiry = expiry
+        self.upstream_verification = verification
+
     def use_certificates(self, listener: str, certificates: Iterable[ServerCertificate]) -> None:
         """Take over when the certificates expire that a listener shows by now."""
         expiry = {key: end for key, end in self.expiry.items() if key[0] != "server" or key[2] != listener}
-        for certificate in certificates:
-            key, seconds = ("server", certificate.name, listener), _epoch(certificate.not_after)
-            expiry[key] = min(seconds, expiry.get(key, seconds))
+        _note_earliest(expiry, [(("server", one.name, listener), one.not_after) for one in certificates])
         self.expiry = expiry
 
     def reload_succeeded(self) -> None:
@@ -175,6 +197,12 @@ class Metrics:
 
 def _none_dropped() -> int:
     return 0
+
+
+def _note_earliest(expiry: dict[ExpiryKey, float], dates: Iterable[tuple[ExpiryKey, datetime]]) -> None:
+    for key, not_after in dates:
+        seconds = _epoch(not_after)
+        expiry[key] = min(seconds, expiry.get(key, seconds))
 
 
 def _epoch(moment: datetime) -> float:
@@ -295,11 +323,21 @@ class _Families(Collector):
         yield _counter("edgegw_upstream_response_failures_total", "Responses of upstreams that failed.",
                        ("upstream", "reason"),
                        (((name, reason), n) for name, m in upstreams for reason, n in m.response_failures.items()))
+        yield from endpoint_families(upstreams)
+        yield _counter("edgegw_upstream_tls_handshakes_total", "TLS handshakes with upstreams that succeeded.",
+                       ("upstream", "version", "resumed"),
+                       (((name, version, "true" if resumed else "false"), n)
+                        for name, m in upstreams for (version, resumed), n in m.tls.items()))
 
     def _of_configuration(self) -> Iterator[Metric]:
         metrics = self._metrics
         yield _gauge("edgegw_certificate_expiry_timestamp_seconds", "When a certificate expires.",
                      ("kind", "name", "listener"), sorted(metrics.expiry.items()))
+        yield _gauge("edgegw_upstream_certificate_expiry_timestamp_seconds",
+                     "When a certificate for TLS with an upstream expires.",
+                     ("kind", "name", "upstream"), sorted(metrics.upstream_expiry.items()))
+        yield _gauge("edgegw_upstream_tls_verification", "How an upstream's certificate is verified, with the value 1.",
+                     ("upstream", "verify"), ((key, 1) for key in sorted(metrics.upstream_verification.items())))
         yield _gauge("edgegw_config_objects", "What the configuration consists of.", ("kind",),
                      (((kind,), n) for kind, n in metrics.objects.items()))
         yield _gauge("edgegw_config_load_timestamp_seconds", "When the configuration in use was taken over.", (),
@@ -341,20 +379,6 @@ def _handshakes(listeners: Iterable[tuple[str, ListenerMetrics]]) -> Metric:
             last = metrics.last_ids.get(code)
             exemplar = None if last is None else Exemplar({"handshake_id": last}, 1.0)
             family.add_metric((name, "failure" if code else "success", code), number, exemplar=exemplar)
-    return family
-
-
-def _counter(name: str, documentation: str, labels: tuple[str, ...], rows: Rows) -> Metric:
-    family = CounterMetricFamily(name, documentation, labels=labels)
-    for values, number in rows:
-        family.add_metric(values, number)
-    return family
-
-
-def _gauge(name: str, documentation: str, labels: tuple[str, ...], rows: Rows) -> Metric:
-    family = GaugeMetricFamily(name, documentation, labels=labels)
-    for values, number in rows:
-        family.add_metric(values, number)
     return family
 
 

@@ -50,7 +50,7 @@ class PythonFunction:
         from edgegw.api import Accept, Reject
 
         def may_enter(peer):
-            if "billing" in peer.common_name:
+            if peer.common_name == "billing":
                 return Accept({"team": "billing"})
             return Reject("python", f"{peer.common_name!r}")
 

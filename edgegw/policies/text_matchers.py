@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar
 
-import re2  # type: ignore[import-untyped]  # it has no types
 from attrs import frozen
 
 from edgegw.api import option
+from edgegw.expressions import ExpressionError, compile_expression
 from edgegw.policies.details import shown
 
 __all__ = ["MAX_REGEX_TEXT", "TextMatch", "TextMatcher", "fold", "regular_expression"]
 
 #: Bytes of UTF-8; a longer text matches no regular expression.
 MAX_REGEX_TEXT = 4096
-#: What an expression may take, its program and what RE2 remembers while it matches.
-_MAX_REGEX_MEMORY = 262_144
 
 _UPPER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
@@ -35,18 +33,11 @@ def regular_expression(pattern: str, ignore_case: bool = False) -> Any:
 
     :raises ValueError: RE2 does not take it.
     """
-    options = re2.Options()
-    options.max_mem = _MAX_REGEX_MEMORY
-    options.log_errors = False
-    options.never_capture = True
-    options.case_sensitive = not ignore_case
     try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        (said,) = error.args
-        reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        return compile_expression(pattern, ignore_case)
+    except ExpressionError as error:
         raise ValueError(
-            f"{shown(pattern)!r} is no regular expression of RE2: {shown(reason)}; "
+            f"{shown(pattern)!r} is no regular expression of RE2: {shown(str(error))}; "
             "RE2 has neither look-around nor references back, and bounds the size"
         ) from None
 

@@ -46,15 +46,17 @@ def new_request_id() -> bytes:
 
 
 def render_answer(
-    status: int, head: RequestHead | None, keep_alive: bool, extra: bytes = b"", reason: str = ""
+    status: int, head: RequestHead | None, keep_alive: bool, extra: bytes = b"", reason: str = "",
+    request_id: bytes = b"",
 ) -> bytes:
     """Give a whole HTTP/1.1 response.
 
     :param head: the request; ``None`` where it could not be read.
     :param extra: more header lines, each with its CRLF.
     :param reason: the reason code, where the client may know it.
+    :param request_id: what the log calls the request; a new one without it.
     """
-    request_id = new_request_id()
+    request_id = request_id or new_request_id()
     text = _TEXTS.get(status, "")
     title = phrase(status).decode("ascii")
     accept = b",".join(head.values(b"accept")).lower() if head is not None else b""

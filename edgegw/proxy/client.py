@@ -32,6 +32,11 @@ class ClientConnection(protocol.Protocol):
         self._sent = 0
         self._taken = 0
 
+    @property
+    def handshake_id(self) -> str:
+        """See :class:`~edgegw.proxy.gate.Gated`."""
+        return str(self.transport.handshake_id)
+
     # --- the client's pace ------------------------------------------------------------------
 
     def _send(self, data: bytes) -> None:

@@ -316,21 +316,21 @@ class HTTPConnection(RespondingConnection):
         self._site.own.done(status, 0.0)
         self.answer(status, reason=reason)
 
-    def count_refused(self, access: RuleAccess, code: str) -> None:
+    def count_refused(self, access: RuleAccess, code: str, request_id: bytes) -> None:
         """See ``Gated``."""
         if self._waits_for == _CLOSING:
             return
         self._site = self._gate.destination.site
         access.metrics.refuse(code)
         access.metrics.done(403, 0.0)
-        self.answer(403, reason=code if access.explain else "")
+        self.answer(403, reason=code if access.explain else "", request_id=request_id)
 
-    def answer(self, status: int, extra: bytes = b"", reason: str = "") -> None:
+    def answer(self, status: int, extra: bytes = b"", reason: str = "", request_id: bytes = b"") -> None:
         """See ``Downstream``."""
         self._leave_body()
         if self._site.retired:
             self._keep_alive = False
-        self._send(render_answer(status, self._head, self._keep_alive, extra, reason))
+        self._send(render_answer(status, self._head, self._keep_alive, extra, reason, request_id))
         self._response_ended()
 
     def refuse(self, status: int, detail: str, extra: bytes = b"") -> None:

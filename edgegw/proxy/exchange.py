@@ -16,7 +16,8 @@ from edgegw.proxy.pace import Source, couple
 from edgegw.proxy.plugin_backend import PluginCall, PluginUpstream
 from edgegw.proxy.site import Backend
 from edgegw.upstream.connection import UpstreamConnection
-from edgegw.upstream.pool import Connecting, EndpointPool, UpstreamPool
+from edgegw.upstream.pool import EndpointPool, Opening
+from edgegw.upstream.upstream import UpstreamPool
 from edgegw.wire.http1 import Field, ResponseHead
 
 __all__ = ["IDEMPOTENT", "Downstream", "Exchange"]
@@ -25,7 +26,7 @@ _log = Logger("edgegw.proxy")
 
 #: Methods that may be sent again (RFC 9110 §9.2.2).
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-_STATUS = {"closed": 502, "reset": 502, "bad_response": 502, "timeout": 504}
+_STATUS = {"closed": 502, "reset": 502, "bad_response": 502, "timeout": 504, "alert": 503}
 
 
 class Downstream(Protocol):
@@ -64,11 +65,12 @@ class Exchange:
     """One request on its way.
 
     :ivar status: of the response, once one has begun.
+    :ivar header_lines: those of the request but Host, and the empty one that ends them.
     """
 
     __slots__ = (
         "_backend", "_body_sent", "_client", "_connecting", "_connection", "_ended", "_head_only", "_held", "_host",
-        "_line", "_lines", "_method", "_paused", "_pool", "_started", "_tries", "_waits", "status",
+        "_line", "_method", "_paused", "_pool", "_started", "_tried", "_waits", "header_lines", "status",
     )
 
     def __init__(
@@ -85,16 +87,16 @@ class Exchange:
         self._method = method
         self._line = line
         self._host = host
-        self._lines = lines
+        self.header_lines = lines
         self._head_only = method == b"HEAD"
         self._connection: UpstreamConnection | PluginCall | None = None
-        self._connecting: Connecting | None = None
+        self._connecting: Opening | None = None
         self._pool: EndpointPool | PluginUpstream | None = None
         self._held = b""
         self._ended = False
         self._body_sent = False
         self._paused = False
-        self._tries = 0
+        self._tried: tuple[EndpointPool, ...] = ()
         self._started = monotonic()
         self.status = 0
         backend.metrics.in_progress += 1
@@ -119,7 +121,7 @@ class Exchange:
         self._held = body
         self._ended = ended
         self._waits = waits and not body
-        pool = self._backend.upstream.next_endpoint()
+        pool = self._backend.upstream.next_endpoint(self)
         if pool is None:
             self._give_up(503, "the upstream has no endpoint")
             return
@@ -149,12 +151,13 @@ class Exchange:
 
     def _connect(self, pool: EndpointPool | PluginUpstream) -> None:
         assert isinstance(pool, EndpointPool)  # a plugin takes every request
-        self._tries += 1
         if not self._ended and not self._paused:
             self._paused = True
             self._client.pause_body()
         connecting = pool.connect(
-            lambda connection: self._send(pool, connection), lambda word, text: self._connect_failed(pool, word, text)
+            lambda connection: self._send(pool, connection),
+            lambda word, text: self._connect_failed(pool, word, text),
+            self._client,
         )
         if self._connection is None:
             self._connecting = connecting
@@ -166,13 +169,13 @@ class Exchange:
             "upstream {upstream}: cannot connect to {endpoint}: {word}: {text}",
             upstream=upstream.model.name, endpoint=str(pool.endpoint), word=word, text=text,
         )
-        if self._tries < len(upstream.endpoints) and isinstance(upstream, UpstreamPool):
-            following = upstream.endpoint_after(pool)
+        self._tried = (*self._tried, pool)
+        following = upstream.another_endpoint(self, self._tried) if isinstance(upstream, UpstreamPool) else None
+        if following is not None:
             connection = following.take()
             if connection is None:
                 self._connect(following)
             else:
-                self._tries += 1
                 self._send(following, connection)
             return
         self._give_up(503, "no endpoint could be reached")
@@ -184,7 +187,7 @@ class Exchange:
         host = self._host or pool.host_header
         held = self._held
         connection.send_request(
-            b"%bhost: %b\r\n%b%b" % (self._line, host, self._lines, held),
+            b"%bhost: %b\r\n%b%b" % (self._line, host, self.header_lines, held),
             self, self._head_only, self._ended, self._waits,
         )
         if not self._ended:
@@ -224,6 +227,10 @@ class Exchange:
         """See ``Receiver``."""
         self._connection = None
         upstream = self._backend.upstream
+        if failure == "alert" and self._ended and not self._body_sent:
+            assert isinstance(self._pool, EndpointPool)
+            self._connect_failed(self._pool, failure, detail)
+            return
         # Nothing can have been done by an upstream that closed a connection it had kept idle; but only
         # the request's method says that it would do no harm if something had.
         if unanswered and self._ended and not self._body_sent and self._method in IDEMPOTENT:

@@ -265,7 +265,7 @@ class FilteredRequest:
             self._lines = changed_block(self._lines, self._treatment.request)
         request = (self, backend, self._head.method, self._line, self._host, self._lines)
         for mirror in self._treatment.mirrors:
-            copy = mirror.copy(self.info, *request[2:])
+            copy = mirror.copy(self.info, self.transport, *request[2:])
             if copy is not None:
                 if not ended:
                     self._copies.append(copy)

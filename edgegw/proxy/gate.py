@@ -9,9 +9,10 @@ from twisted.python.failure import Failure
 
 from edgegw.identity import ConnectionInfo
 from edgegw.proxy.access import RuleAccess, deciding_failed, is_ambiguous, log_refusal
+from edgegw.proxy.answers import new_request_id
 from edgegw.proxy.destination import Destination
 from edgegw.proxy.site import Site, Target
-from edgegw.verdict import Reject, Verdict
+from edgegw.verdict import Reject, Ruling, Verdict
 from edgegw.wire.http1 import RequestHead
 
 __all__ = ["Gated", "RequestGate"]
@@ -35,8 +36,15 @@ class Gated(Protocol):
         :param close: whether nothing more is believed of the client.
         """
 
-    def count_refused(self, access: RuleAccess, code: str) -> None:
-        """Answer a request with 403 that a rule refused."""
+    @property
+    def handshake_id(self) -> str:
+        """The id of the connection's handshake in the record; empty without TLS."""
+
+    def count_refused(self, access: RuleAccess, code: str, request_id: bytes) -> None:
+        """Answer a request with 403 that a rule refused.
+
+        :param request_id: what the answer is to be found by in the log.
+        """
 
     def cut(self) -> None:
         """End the connection: what is to become of the request is not known."""
@@ -81,7 +89,7 @@ class RequestGate:
         if site.refuses_ambiguous_paths and is_ambiguous(path):
             connection.own_answer(400)
             return
-        target = site.routes.find(destination.host_name, path)
+        target = site.routes.find(destination.host_name, path, head, self._info)
         if target is None:
             connection.own_answer(404)
         elif target.access is None:
@@ -90,23 +98,25 @@ class RequestGate:
             self._ask(connection, target.access, head, target)
 
     def _ask(self, connection: Gated, access: RuleAccess, head: RequestHead, target: Target) -> None:
-        verdict = access.judge(self._info, head, self.destination.host_name)
+        rulings: list[Ruling] = []
+        verdict = access.judge(self._info, head, self.destination.host_name, rulings)
         if isinstance(verdict, Deferred):
             self._deciding = verdict
             verdict.addErrback(deciding_failed).addCallback(
-                self._decided_later, connection, access, head, target
+                self._decided_later, connection, access, head, target, rulings
             )
             verdict.addErrback(self._failed, connection)
         else:
-            self._decided(verdict, connection, access, head, target)
+            self._decided(verdict, connection, access, head, target, rulings)
 
     def _decided_later(
-        self, verdict: Verdict, connection: Gated, access: RuleAccess, head: RequestHead, target: Target
+        self, verdict: Verdict, connection: Gated, access: RuleAccess, head: RequestHead, target: Target,
+        rulings: list[Ruling],
     ) -> None:
         if self._deciding is None:
             return  # the client has left, which has cancelled it
         self._deciding = None
-        self._decided(verdict, connection, access, head, target)
+        self._decided(verdict, connection, access, head, target, rulings)
 
     def _failed(self, failure: Failure, connection: Gated) -> None:
         # Nobody else would hear of it: the reactor ends a connection only for what its own call raises.
@@ -114,11 +124,14 @@ class RequestGate:
         connection.cut()
 
     def _decided(
-        self, verdict: Verdict, connection: Gated, access: RuleAccess, head: RequestHead, target: Target
+        self, verdict: Verdict, connection: Gated, access: RuleAccess, head: RequestHead, target: Target,
+        rulings: list[Ruling],
     ) -> None:
         if isinstance(verdict, Reject):
-            log_refusal(verdict, self._info, access.route)
-            connection.count_refused(access, verdict.code)
+            request_id = new_request_id()
+            by = access.refused_by(verdict, rulings)
+            log_refusal(verdict, by, self._info, head, connection.handshake_id, request_id)
+            connection.count_refused(access, verdict.code, request_id)
         else:
             connection.forward(head, target)
 

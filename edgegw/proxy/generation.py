@@ -29,7 +29,7 @@ from edgegw.proxy.site import Site
 from edgegw.proxy.sites import SiteBuilder
 from edgegw.proxy.tunnel import Tunnel
 from edgegw.tls.context import ContextError
-from edgegw.tls.listener import TLSListener
+from edgegw.tls.listener import BuildProtocol, TLSListener
 from edgegw.tls.port import ListeningPort, PortKey, listen
 from edgegw.tls.profile import PlainListener, PortProfile
 from edgegw.tls.recheck import Recheck
@@ -40,7 +40,7 @@ from edgegw.tls.stapling import Stapler
 from edgegw.tls.transport import TLSServer
 from edgegw.tls.turns import HandshakeTurns
 from edgegw.tls.verification import ClientVerification, Clock, now
-from edgegw.upstream.pool import UpstreamPool
+from edgegw.upstream.upstream import UpstreamPool
 from edgegw.verdict import Reject
 
 __all__ = ["Generation", "GenerationError"]
@@ -97,7 +97,10 @@ class Generation:
         self._turns = HandshakeTurns(reactor)
         self._waiting: list[Deferred[None]] = []
         self._replaced: tuple[Generation, ...] = ()
-        sites = self._sites = self._build_sites()
+        try:
+            sites = self._sites = self._build_sites()
+        except ContextError as error:
+            raise GenerationError(str(error)) from error
         routers: dict[PortKey, SNIRouterUse] = {key: use for use in gateway.sni_routers for key in use.bindings}
         try:
             injectors = {one.name: build_injectors(one.header_injection) for one in gateway.listeners}
@@ -137,7 +140,9 @@ class Generation:
     # --- building ---------------------------------------------------------------------------
 
     def _build_sites(self) -> SiteBuilder:
-        return SiteBuilder(self._reactor, self.gateway, self._metrics, self._deadlines, self._count_error)
+        return SiteBuilder(
+            self._reactor, self.gateway, self._metrics, self._deadlines, self._count_error, self._clock
+        )
 
     def _build_router(self, use: SNIRouterUse, listeners: list[TLSListener | PlainListener]) -> PortRouter:
         metrics = self._metrics.listener(use.name)
@@ -149,14 +154,20 @@ class Generation:
         terminating = [listener for listener in listeners if isinstance(listener, TLSListener)]
         return PortRouter(use, terminating, tunnels, metrics, self._reactor, self._count_error)
 
-    def _build_listener(
-        self, listener: Listener, site: Site, injectors: tuple[IHeaderInjector, ...], by_name: Site | None
-    ) -> TLSListener | PlainListener:
+    def _protocol_builder(self, site: Site, by_name: Site | None) -> BuildProtocol:
+        """Give what makes the protocols of a listener's connections."""
+
         def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> HTTPConnection:
             if by_name is not None:
                 return RoutedConnection(site, by_name, info, refusal)
             return HTTPConnection(site, info, refusal)
 
+        return build_protocol
+
+    def _build_listener(
+        self, listener: Listener, site: Site, injectors: tuple[IHeaderInjector, ...], by_name: Site | None
+    ) -> TLSListener | PlainListener:
+        build_protocol = self._protocol_builder(site, by_name)
         if listener.tls is None:
             built: TLSListener | PlainListener = PlainListener(listener, site.metrics, build_protocol)
         else:
@@ -241,6 +252,8 @@ class Generation:
         """Let its plugins begin: it is in use now."""
         if self._environments is not None:
             self._environments.start()
+        for upstream in self._sites.upstreams.values():
+            upstream.start()
         if self._stapler is not None:
             stapled = StapledCertificates(self._stapler, self._tls_listeners())
             stapled.use()
@@ -261,6 +274,12 @@ class Generation:
     def port_keys(self) -> frozenset[PortKey]:
         """The addresses and ports that it serves."""
         return frozenset(self._profiles)
+
+    @property
+    def upstreams(self) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+        """The names of its upstreams in their order, each with what tells of the upstream's endpoints."""
+        for name, upstream in sorted(self._sites.upstreams.items()):
+            yield name, upstream.describe
 
     @property
     def untrusting(self) -> frozenset[str]:

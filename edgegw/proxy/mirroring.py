@@ -13,7 +13,7 @@ from edgegw.observe.metrics import MirrorMetrics, RequestMetrics
 from edgegw.proxy.exchange import Exchange
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.site import Backend
-from edgegw.upstream.pool import UpstreamPool
+from edgegw.upstream.upstream import UpstreamPool
 from edgegw.wire.http1 import Field, ResponseHead
 
 __all__ = ["Copy", "MirrorTarget"]
@@ -40,14 +40,19 @@ class MirrorTarget:
         self.metrics = metrics
         self.copies: dict[Copy, None] = {}
 
-    def copy(self, info: ConnectionInfo, method: bytes, line: bytes, host: bytes, lines: bytes) -> Copy | None:
-        """Make a copy of a request; ``None`` where this one gets none."""
+    def copy(
+        self, info: ConnectionInfo, transport: Any, method: bytes, line: bytes, host: bytes, lines: bytes
+    ) -> Copy | None:
+        """Make a copy of a request; ``None`` where this one gets none.
+
+        :param transport: the client's.
+        """
         if self._numerator < self._denominator and randrange(self._denominator) >= self._numerator:
             return None
         if len(self.copies) >= MAX_COPIES:
             self.metrics.dropped += 1
             return None
-        copy = Copy(self, info)
+        copy = Copy(self, info, transport)
         copy.exchange = Exchange(copy, self._backend, method, line, host, lines)
         self.copies[copy] = None
         return copy
@@ -66,10 +71,10 @@ class Copy:
 
     __slots__ = ("_behind", "_paused", "_read", "_target", "exchange", "info", "transport")
 
-    def __init__(self, target: MirrorTarget, info: ConnectionInfo) -> None:
+    def __init__(self, target: MirrorTarget, info: ConnectionInfo, transport: Any) -> None:
         self._target = target
         self.info = info
-        self.transport: Any = None
+        self.transport = transport
         self.exchange: Exchange | None = None
         self._paused = False
         self._behind = 0

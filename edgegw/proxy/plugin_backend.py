@@ -59,9 +59,6 @@ class PluginUpstream:
     :ivar host_header: what stands for the endpoint's name where the client's Host is not kept.
     """
 
-    #: There are none that could be tried after one another.
-    endpoints: tuple[Any, ...] = ()
-
     def __init__(
         self,
         reactor: Any,
@@ -82,13 +79,20 @@ class PluginUpstream:
         self.kind: str = use.kind.name
         self.answer = use.backend.answer
 
-    def next_endpoint(self) -> PluginUpstream:
+    def next_endpoint(self, request: object) -> PluginUpstream:
         """Give itself: there is nothing to choose from."""
         return self
 
     def take(self) -> PluginCall:
         """Give what carries one request."""
         return PluginCall(self)
+
+    def describe(self) -> dict[str, Any]:
+        """Tell an operator what answers."""
+        return {"name": self.model.name, "backend": self.kind}
+
+    def start(self) -> None:
+        """There is nothing to look after."""
 
     def close(self) -> None:
         """Nothing is kept between requests."""

@@ -12,7 +12,7 @@ from edgegw.observe.metrics import Metrics
 from edgegw.policy_chain import PolicyChain, build_chain
 from edgegw.verdict import Explanation
 
-__all__ = ["chain_of", "explanations_of", "policies_of", "with_its_policies"]
+__all__ = ["chain_of", "explanations_by", "explanations_of", "policies_of", "with_its_policies"]
 
 _log = Logger(namespace="edgegw.policy")
 
@@ -41,7 +41,7 @@ def policies_of(listener: Listener) -> tuple[PolicyRule, ...] | None:
 
 
 def explanations_of(gateway: Gateway) -> dict[str, Explanation]:
-    """Give what the policies and routers of a gateway say that their own reason codes mean, by code."""
+    """Give what the reason codes of the policies and routers of a gateway mean, by code."""
     kinds = [use.kind for use in gateway.sni_routers]
     for listener in gateway.listeners:
         validation = listener.tls.client_validation if listener.tls is not None else None
@@ -50,7 +50,22 @@ def explanations_of(gateway: Gateway) -> dict[str, Explanation]:
     for route in gateway.routes:
         for rule in route.rules:
             kinds += _kinds(rule.policies or ())
-    return {code: explanation for kind in kinds for code, explanation in kind.codes.items()}
+    return explanations_by(kinds)
+
+
+def explanations_by(kinds: Iterable[Any]) -> dict[str, Explanation]:
+    """Give what the reason codes of some kinds of plugins mean, by code.
+
+    A code is a kind's name, which it need say nothing of, or one that it has declared.
+    """
+    known = list(kinds)
+    unsaid = {
+        kind.name: Explanation(
+            f"The plugin {kind.name} refused the client.", remedy=f"Read what it wants: edgegw plugins {kind.name}."
+        )
+        for kind in known
+    }
+    return unsaid | {code: explanation for kind in known for code, explanation in kind.codes.items()}
 
 
 def _kinds(rules: Iterable[PolicyRule]) -> Iterator[Any]:

@@ -13,7 +13,8 @@ from edgegw.proxy.exchange import IDEMPOTENT, Downstream, Exchange
 from edgegw.proxy.plugin_backend import PluginCall, PluginUpstream
 from edgegw.proxy.site import Backend
 from edgegw.upstream.connection import UpstreamConnection
-from edgegw.upstream.pool import EndpointPool, UpstreamPool
+from edgegw.upstream.pool import EndpointPool
+from edgegw.upstream.upstream import UpstreamPool
 from edgegw.wire.http1 import ResponseHead
 
 __all__ = ["RetryingExchange", "Tries"]
@@ -163,7 +164,11 @@ class RetryingExchange(Exchange):
     def _may_retry(self) -> bool:
         if self.status or self._done_tries >= self._rule.attempts:
             return False
-        return not self._touched or (self._method in self._rule.methods and self._kept is not None)
+        if self._touched and (self._method not in self._rule.methods or self._kept is None):
+            return False
+        # The last question: what may be sent again is counted.
+        upstream = self._backend.upstream
+        return not isinstance(upstream, UpstreamPool) or upstream.may_retry()
 
     def _leave(self) -> UpstreamConnection | PluginCall | None:
         """End a try; give the connection that it was on."""
@@ -197,7 +202,7 @@ class RetryingExchange(Exchange):
     def _go_on(self) -> None:
         self._pause = None
         self._touched = self._body_sent = False
-        self._tries = 0
+        self._tried = ()
         self._watch()
         pool = self._another()
         if pool is None:
@@ -213,8 +218,10 @@ class RetryingExchange(Exchange):
         """Give the endpoint of the next try, another one than that of the last where there is one."""
         upstream, last = self._backend.upstream, self._pool
         if isinstance(upstream, UpstreamPool) and isinstance(last, EndpointPool):
-            return upstream.endpoint_after(last)
-        return upstream.next_endpoint()
+            other = upstream.another_endpoint(self, (last,))
+            if other is not None:
+                return other
+        return upstream.next_endpoint(self)
 
     # --- ends -------------------------------------------------------------------------------
 

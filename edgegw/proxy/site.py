@@ -12,7 +12,7 @@ from edgegw.observe.metrics import ListenerMetrics, RequestMetrics
 from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.tls.listener import from_sources
-from edgegw.upstream.pool import UpstreamPool
+from edgegw.upstream.upstream import UpstreamPool
 from edgegw.wire.http1 import RequestHead
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from edgegw.model import (
     Gateway,
     Listener,
     Mirror,
-    PathMatch,
     Route,
+    RouteMatch,
     RouteRule,
     Upstream,
 )
@@ -33,15 +33,18 @@ from edgegw.proxy.policing import chain_of
 from edgegw.proxy.rate_limiting import RateLimiter
 from edgegw.proxy.rule_filters import RuleFilters
 from edgegw.proxy.site import Backend, Site, Target
-from edgegw.upstream.pool import UpstreamPool
+from edgegw.tls.context import ContextError
+from edgegw.tls.verification import Clock
+from edgegw.upstream.upstream import UpstreamPool
 
-__all__ = ["SiteBuilder"]
+__all__ = ["SiteBuilder", "rule_label"]
 
 
 class SiteBuilder:
     """Makes the upstreams of a gateway, and the sites of its listeners.
 
     :param count_error: counts what a backend's plugin gets wrong.
+    :param clock: gives the time that policies of rules judge by.
     :ivar upstreams: by name.
     :ivar sites: those that were made.
     :ivar chains: the policies of rules.
@@ -56,12 +59,14 @@ class SiteBuilder:
         metrics: Metrics,
         deadlines: Deadlines,
         count_error: Callable[[str, str], None],
+        clock: Clock,
     ) -> None:
         self._reactor = reactor
         self._gateway = gateway
         self._metrics = metrics
         self._deadlines = deadlines
         self._count_error = count_error
+        self._clock = clock
         self._targets: dict[tuple[str, int, int], Target] = {}
         self.mirrors: list[MirrorTarget] = []
         self._auth_services: dict[ExternalAuth, AuthService] = {}
@@ -82,7 +87,12 @@ class SiteBuilder:
         scheme = b"https" if listener.protocol is ListenerProtocol.HTTPS else b"http"
         entries = list(self._entries(listener))
         demands = [target.access for _, _, target in entries if target.access is not None]
-        asks = any(target.filters is not None and target.filters.auth is not None for _, _, target in entries)
+        # A request that only some clients may make is one that others could try to smuggle past its match.
+        restricted = (
+            bool(demands)
+            or any(match.identity for _, match, _ in entries)
+            or any(target.filters is not None and target.filters.auth is not None for _, _, target in entries)
+        )
         needs_chain = any(access.needs_chain for access in demands)
         self.keeps_chain[listener.name] = self.keeps_chain.get(listener.name, False) or needs_chain
         secret = frozenset(name for one in injectors for name in one.owned_responses)
@@ -94,7 +104,7 @@ class SiteBuilder:
             self._metrics.listener(listener.name),
             self._metrics.requests(listener.name, "", ""),
             self._deadlines,
-            bool(demands) or asks,
+            restricted,
         )
         self.sites.append(site)
         return site
@@ -103,9 +113,12 @@ class SiteBuilder:
         metrics = self._metrics.upstream(upstream.name)
         if upstream.backend is not None:
             return PluginUpstream(self._reactor, upstream, metrics, self._deadlines, self._count_error)
-        return UpstreamPool(self._reactor, upstream, metrics, self._deadlines)
+        try:
+            return UpstreamPool(self._reactor, upstream, metrics, self._deadlines)
+        except ContextError as error:
+            raise ContextError(f"upstream {upstream.name}: {error}") from error
 
-    def _entries(self, listener: Listener) -> Iterator[tuple[tuple[str, ...], PathMatch, Target]]:
+    def _entries(self, listener: Listener) -> Iterator[tuple[tuple[str, ...], RouteMatch, Target]]:
         for place, route in enumerate(self._gateway.routes):
             if route.listeners and listener.name not in route.listeners:
                 continue
@@ -118,7 +131,7 @@ class SiteBuilder:
                 target = self._targets.get(key) or self.build_target(listener, route, number, rule)
                 self._targets[key] = target
                 for match in rule.matches:
-                    yield hostnames, match.path, target
+                    yield hostnames, match, target
 
     def build_target(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> Target:
         """Make what stands behind a rule.
@@ -178,13 +191,19 @@ class SiteBuilder:
         """Make what a rule demands of clients; ``None`` where it demands nothing."""
         if rule.client is ClientRequirement.NONE and rule.policies is None:
             return None
-        policies = chain_of(rule.policies, self._metrics, listener.name, f"{route.name}.rules[{number}].")
+        name = rule_label(route, number)
+        policies = chain_of(rule.policies, self._metrics, listener.name, f"{name}.")
         if policies is not None:
             self.chains.append(policies)
         return RuleAccess(
-            rule.client, policies, rule.policy_timeout, rule.explain_to_client, route.name,
-            self._metrics.requests(listener.name, route.name, ""), self._reactor,
+            rule.client, policies, rule.policy_timeout, rule.explain_to_client, name,
+            self._metrics.requests(listener.name, route.name, ""), self._reactor, self._clock,
         )
+
+
+def rule_label(route: Route, number: int) -> str:
+    """Give what metrics call a rule: by its name if it has one, else by its number in its route."""
+    return f"{route.name}.rules[{route.rules[number].name or number}]"
 
 
 def _intersection(hostnames: tuple[str, ...], listener: str | None) -> tuple[str, ...] | None:

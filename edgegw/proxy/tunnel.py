@@ -21,10 +21,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from edgegw.deadlines import Deadlines
+from edgegw.identity import ConnectionInfo, Identity
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.proxy.pace import Source
-from edgegw.tcp import connect_tcp
-from edgegw.upstream.pool import EndpointPool, UpstreamPool, failure_word
+from edgegw.tcp import UNIX_PEER
+from edgegw.upstream.pool import EndpointPool, failure_word
+from edgegw.upstream.upstream import UpstreamPool
 
 __all__ = ["Tunnel"]
 
@@ -45,6 +47,8 @@ class Tunnel(protocol.Protocol):
     """
 
     transport: Any
+    #: There is no request whose header could be looked at.
+    header_lines = b""
     deadline = inf
     watched_until = inf
 
@@ -54,7 +58,7 @@ class Tunnel(protocol.Protocol):
         self._deadlines = deadlines
         self._idle_timeout = upstream.model.idle_timeout
         self._dialling: _Dialling | None = None
-        self._tries = 0
+        self._tried: tuple[EndpointPool, ...] = ()
         self._far: Any = None
         self._held: list[bytes] = []
         self._held_size = 0
@@ -66,9 +70,16 @@ class Tunnel(protocol.Protocol):
 
     # --- connecting ---------------------------------------------------------------------------
 
+    @property
+    def info(self) -> ConnectionInfo:
+        """What may be known of the client: its address and the name that it asked for."""
+        transport = self.transport
+        peer = getattr(transport.getPeer(), "host", UNIX_PEER)
+        return ConnectionInfo("", Identity(), peer, server_name=transport.server_name)
+
     def connectionMade(self) -> None:
         """Called by the client's transport."""
-        endpoint = self._upstream.next_endpoint()
+        endpoint = self._upstream.next_endpoint(self)
         if endpoint is None:
             _log.warn("upstream {upstream}: there is no endpoint", upstream=self._upstream.model.name)
             self.transport.loseConnection()
@@ -76,8 +87,7 @@ class Tunnel(protocol.Protocol):
             self._connect(endpoint)
 
     def _connect(self, endpoint: EndpointPool) -> None:
-        self._tries += 1
-        self._dialling = _Dialling(self, endpoint, self.transport.reactor)
+        self._dialling = _Dialling(self, endpoint)
 
     def connect_failed(self, endpoint: EndpointPool, word: str, text: str) -> None:
         """An endpoint cannot be reached: try the next one, or close."""
@@ -87,10 +97,12 @@ class Tunnel(protocol.Protocol):
             "upstream {upstream}: cannot connect to {endpoint}: {word}: {text}",
             upstream=upstream.model.name, endpoint=str(endpoint.endpoint), word=word, text=text,
         )
-        if self._tries < len(upstream.endpoints):
-            self._connect(upstream.endpoint_after(endpoint))
-        else:
+        self._tried = (*self._tried, endpoint)
+        following = upstream.another_endpoint(self, self._tried)
+        if following is None:
             self.transport.loseConnection()
+        else:
+            self._connect(following)
 
     def connected_to(self, far: Any) -> None:
         """The upstream's end is open.
@@ -235,7 +247,7 @@ class _FarEnd(protocol.Protocol):
         pass  # we have told it so
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        self._endpoint.metrics.connections -= 1
+        self._endpoint.closed()
         self._tunnel.upstream_lost()
 
 
@@ -244,11 +256,10 @@ class _Dialling(protocol.ClientFactory):
 
     noisy = False
 
-    def __init__(self, tunnel: Tunnel, endpoint: EndpointPool, reactor: Any) -> None:
+    def __init__(self, tunnel: Tunnel, endpoint: EndpointPool) -> None:
         self._tunnel: Tunnel | None = tunnel
         self._endpoint = endpoint
-        model = endpoint.endpoint
-        self._connector = connect_tcp(reactor, model.host, model.port, self, endpoint.connect_timeout)
+        self._connector = endpoint.dial(self, tunnel)
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
         tunnel, self._tunnel = self._tunnel, None
@@ -256,9 +267,11 @@ class _Dialling(protocol.ClientFactory):
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
         tunnel, self._tunnel = self._tunnel, None
-        if tunnel is not None:
+        if tunnel is None:
+            self._endpoint.given_up()
+        else:
             word = failure_word(reason)
-            self._endpoint.metrics.connect_failures[word] += 1
+            self._endpoint.connect_failed(word)
             tunnel.connect_failed(self._endpoint, word, reason.getErrorMessage())
 
     def cancel(self) -> None:

@@ -24,6 +24,7 @@ These names are kept as :mod:`edgegw.interfaces` promises for the interfaces.
 """
 from __future__ import annotations
 
+from edgegw.config import ConfigError
 from edgegw.testing.assertions import BuiltPolicy, assert_accepts, assert_rejects, build, judge, judge_later
 from edgegw.testing.backends import answer
 from edgegw.testing.certificates import (
@@ -57,6 +58,7 @@ __all__ = [
     "SERVER",
     "Authority",
     "BuiltPolicy",
+    "ConfigError",
     "FakeEnvironment",
     "HTTPRequest",
     "Issued",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -53,8 +54,10 @@ from edgegw.testing.certificates import SERVER, Authority, Issued
 from edgegw.testing.client import ClientFactory, ClientSession, Seen, Wanted
 from edgegw.testing.environment import FakeEnvironment
 from edgegw.testing.options import configure
-from edgegw.testing.peers import default_authority
+from edgegw.testing.peers import default_authority, utc
 from edgegw.testing.upstream import HelloUpstream, StoppableTimers
+from edgegw.tls.verification import Clock
+from edgegw.tls.verification import now as present
 from edgegw.verdict import Accept, Ruling
 
 __all__ = ["Outcome", "ServedGateway", "handshake", "policy_rules", "serve"]
@@ -127,7 +130,10 @@ class _Record(HandshakeRecord):
 class ServedGateway:
     """A gateway that serves on a free port; see :func:`serve`."""
 
-    def __init__(self, reactor: Any, validation: ClientValidation, rule: RouteRule, listener: Listener) -> None:
+    def __init__(
+        self, reactor: Any, validation: ClientValidation, rule: RouteRule, listener: Listener, clock: Clock
+    ) -> None:
+        """:param clock: the time that policies judge by."""
         self._reactor = reactor
         self._timers = StoppableTimers(reactor)
         self._record = _Record()
@@ -142,7 +148,7 @@ class ServedGateway:
         route = Route("all", rules=(evolve(rule, backends=(BackendRef("upstream"),)),))
         model = Gateway((evolve(listener, tls=tls),), (route,), (self._upstream.model,), admin=None)
         try:
-            self._generation = Generation(self._timers, model, self._metrics, self._record)
+            self._generation = Generation(self._timers, model, self._metrics, self._record, clock=clock)
             (key,) = self._generation.port_keys
             self._port = self._generation.listen(key)
         except Exception:
@@ -234,6 +240,7 @@ async def serve(
     injectors: Sequence[Any] = (XFCC(),),
     listener: Listener | None = None,
     env: IEnvironment | None = None,
+    now: datetime | Clock | None = None,
     **validation: Any,
 ) -> AsyncIterator[ServedGateway]:
     """Serve a gateway for several handshakes::
@@ -252,7 +259,10 @@ async def serve(
     :param listener: other settings of the listener; its TLS certificate, client validation and header injection are
         replaced.
     :param env: what plugins are built with.
+    :param now: the time to judge by, which policies find in ``peer.now``, aware; or a function that gives it, for one
+        that goes on from handshake to handshake.  The present without it, by which OpenSSL judges chains in any case.
     :param validation: further fields of ``edgegw.model.ClientValidation``.
+    :raises ValueError: ``now`` has no time zone.
     """
     from twisted.internet import reactor
 
@@ -271,6 +281,7 @@ async def serve(
             listener or Listener("edge", 0, Protocol.HTTPS, "127.0.0.1"),
             header_injection=tuple(_injection(one, env) for one in injectors),
         ),
+        _clock(now),
     )
     try:
         yield served
@@ -333,6 +344,15 @@ def policy_rules(
             built.append(policy)
         made.append(PolicyUse(policy.kind, policy.policy, policy.env))
     return tuple(made)
+
+
+def _clock(now: datetime | Clock | None) -> Clock:
+    if now is None:
+        return present
+    if callable(now):
+        return lambda: utc(now())
+    moment = utc(now)
+    return lambda: moment
 
 
 def _injection(injector: Any, env: IEnvironment | None) -> Any:

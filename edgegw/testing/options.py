@@ -33,7 +33,7 @@ def options(kind: Any, document: Mapping[str, Any] | str = "", directory: str | 
     :param document: a mapping, or YAML.
     :param directory: where relative paths begin; the current directory without it.
     :returns: an instance of the kind's class for options; ``None`` if it has none.
-    :raises edgegw.config.ConfigError: with every fault, as ``edgegw check`` would print it.
+    :raises edgegw.testing.ConfigError: with every fault, as ``edgegw check`` would print it.
     :raises TypeError: the class has a field that no configuration can give.
     """
     text = document if isinstance(document, str) else json.dumps(dict(document))
@@ -56,7 +56,7 @@ def configure(kind: Any, config: Any, env: IEnvironment) -> Any:
 
     :param config: its options: an instance of the kind's class for them, a mapping as a configuration has it, or
         YAML; ``None`` if there are none.
-    :raises edgegw.config.ConfigError: a mapping or YAML has a fault.
+    :raises edgegw.testing.ConfigError: a mapping or YAML has a fault.
     :raises TypeError: ``kind`` is no kind of plugin, or ``config`` is of another class than its options.
     """
     if not IPluginKind.providedBy(kind):

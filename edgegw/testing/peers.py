@@ -16,7 +16,7 @@ from edgegw.names import canonical_name
 from edgegw.peer import Peer, RequestFacts
 from edgegw.testing.certificates import Authority, Issued
 
-__all__ = ["AnyCertificate", "Request", "anonymous_peer", "default_authority", "peer"]
+__all__ = ["AnyCertificate", "Request", "anonymous_peer", "default_authority", "peer", "utc"]
 
 #: What is taken for a certificate: ``bytes`` are its DER.
 AnyCertificate = Issued | Certificate | x509.Certificate | bytes
@@ -54,6 +54,18 @@ def _facts(certificate: AnyCertificate) -> Certificate:
         return Certificate(certificate)
     given = certificate.certificate if isinstance(certificate, Issued) else certificate
     return Certificate(given.public_bytes(Encoding.DER))
+
+
+def utc(moment: datetime | None) -> datetime:
+    """Give a time as policies are told it; the present for ``None``.
+
+    :raises ValueError: it has no time zone, and would be whatever the machine's is.
+    """
+    if moment is None:
+        return datetime.now(UTC)
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone: give it tzinfo=UTC")
+    return moment.astimezone(UTC)
 
 
 def peer(
@@ -95,9 +107,10 @@ def peer(
         it, it is made of what an :class:`~edgegw.testing.Issued` knows of its issuers, and of the certificate alone
         otherwise.
     :param attributes: what policies have said of the client before.
-    :param now: the time to judge by, aware; the present without it.
+    :param now: the time to judge by, aware, of any time zone: policies are told it in UTC; the present without it.
     :param request: the request at a route's rule, such as ``Request("GET", "/admin")``; ``None`` is the connection.
     :raises TypeError: names for a certificate that is there already.
+    :raises ValueError: ``now`` has no time zone.
     """
     if certificate is None:
         certificate = default_authority().issue(common_name, dns=dns, uris=uris, emails=emails, ips=ips, **options)
@@ -118,7 +131,7 @@ def peer(
         _connection(
             identity, address, port, listener, server_name, tls_version, cipher, group, resumed, attributes
         ),
-        now or datetime.now(UTC),
+        utc(now),
         whole if verified else (),
         attributes,
         request,
@@ -144,7 +157,7 @@ def anonymous_peer(
         _connection(
             Identity(), address, port, listener, server_name, tls_version, cipher, group, resumed, attributes
         ),
-        now or datetime.now(UTC),
+        utc(now),
         (),
         attributes,
         request,

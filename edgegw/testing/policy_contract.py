@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Iterable
 from inspect import isawaitable
 from typing import Any, Final
 
-import attrs
-
 from edgegw.interfaces import IEnvironment
 from edgegw.peer import Peer
+from edgegw.policy_step import attribute_fault
 from edgegw.testing.assertions import BuiltPolicy, is_declared
 from edgegw.testing.odd_peers import odd_peers
 from edgegw.verdict import Accept, Reject
@@ -66,8 +65,8 @@ async def _ask(built: BuiltPolicy, peer: Peer) -> object:
 
 def _elsewhere(peer: Peer) -> Peer:
     """Give the same certificate on another connection."""
-    other = attrs.evolve(
-        peer.connection, listener="other", peer="203.0.113.9", peer_port=1, server_name="other.example",
+    other = peer.connection._replace(
+        listener="other", peer="203.0.113.9", peer_port=1, server_name="other.example",
         tls_version="TLSv1.2", cipher="ECDHE-ECDSA-AES128-GCM-SHA256", group="prime256v1", resumed=True,
     )  # fmt: skip
     return Peer(other, peer.now, peer._chain, {"other": "yes"})
@@ -75,9 +74,9 @@ def _elsewhere(peer: Peer) -> Peer:
 
 def _verdict_faults(kind: Any, verdict: object) -> Iterable[str]:
     if type(verdict) is Accept:
-        pairs: Any = verdict.attributes
-        if not all(type(key) is str and type(value) is str for key, value in pairs.items()):
-            yield f"gave attributes that are not text by text: {pairs!r}"
+        fault = attribute_fault(verdict.attributes)
+        if fault:
+            yield fault
     elif type(verdict) is Reject:
         if not is_declared(kind, verdict.code):
             yield f"refused with {verdict.code!r}, which is no reason's code and was not declared: codes={{...}} does"

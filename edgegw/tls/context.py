@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from attrs import evolve
 from cryptography import x509
@@ -20,7 +21,7 @@ from edgegw.model import ClientValidation, ServerCertificate, TLSSettings, TLSVe
 from edgegw.names import canonical_name
 from edgegw.tls import openssl
 
-__all__ = ["CertificateTable", "ContextError", "make_context"]
+__all__ = ["CertificateTable", "ContextError", "make_context", "set_parameters", "use_certificate"]
 
 _VERSIONS = {TLSVersion.TLS1_2: SSL.TLS1_2_VERSION, TLSVersion.TLS1_3: SSL.TLS1_3_VERSION}
 #: The security level below which OpenSSL's own signature algorithms are not all strong.
@@ -57,31 +58,15 @@ def make_context(
     :raises ContextError: naming what OpenSSL did not take.
     """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(_VERSIONS[settings.min_version])
-    context.set_max_proto_version(_VERSIONS[settings.max_version])
-    context.set_options(SSL.OP_NO_COMPRESSION | _OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS | openssl.WRITE_MODES | openssl.NO_AUTO_CHAIN)
-    try:
-        # The level is a word of OpenSSL's list of suites; without it, it would be whatever OpenSSL was built with.
-        suites = settings.tls12_ciphers or ("DEFAULT",)
-        context.set_cipher_list(":".join((*suites, f"@SECLEVEL={settings.security_level}")).encode())
-        if settings.tls13_ciphers:
-            context.set_tls13_ciphersuites(":".join(settings.tls13_ciphers).encode())
-    except SSL.Error as error:
-        raise ContextError("OpenSSL does not know one of the cipher suites") from error
-    try:
-        if settings.groups:
-            openssl.set_groups(context, settings.groups)
-        algorithms = settings.signature_algorithms
-        if not algorithms and settings.security_level < _WEAK_BELOW:
-            # The level is for certificates: a handshake signed over SHA-1 nobody needs (RFC 9155).
-            algorithms = _STRONG_ALGORITHMS
-        if algorithms:
-            openssl.set_signature_algorithms(context, algorithms)
-    except ValueError as error:
-        raise ContextError(str(error)) from error
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_mode(openssl.NO_AUTO_CHAIN)
+    algorithms = settings.signature_algorithms
+    if not algorithms and settings.security_level < _WEAK_BELOW:
+        # The level is for certificates: a handshake signed over SHA-1 nobody needs (RFC 9155).
+        algorithms = _STRONG_ALGORITHMS
+    set_parameters(context, settings, settings.security_level, algorithms)
     for certificate in certificates:
-        _use_certificate(context, certificate)
+        use_certificate(context, certificate)
     _set_sessions(context, settings, issue_tickets)
     if settings.alpn:
         # pyOpenSSL takes the sentinel too, whatever its annotation says.
@@ -93,7 +78,59 @@ def make_context(
     return context
 
 
-def _use_certificate(context: SSL.Context, certificate: ServerCertificate) -> None:
+class Parameters(Protocol):
+    """What both ends of TLS can be told; see :class:`edgegw.model.TLSSettings`."""
+
+    @property
+    def min_version(self) -> TLSVersion: ...
+
+    @property
+    def max_version(self) -> TLSVersion: ...
+
+    @property
+    def tls12_ciphers(self) -> tuple[str, ...]: ...
+
+    @property
+    def tls13_ciphers(self) -> tuple[str, ...]: ...
+
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+
+
+def set_parameters(
+    context: SSL.Context, parameters: Parameters, security_level: int, signature_algorithms: tuple[str, ...] = ()
+) -> None:
+    """Set versions, suites and groups, and what holds for every context: no compression, no renegotiation.
+
+    :param signature_algorithms: empty leaves OpenSSL's own.
+    :raises ContextError: naming what OpenSSL did not take.
+    """
+    context.set_min_proto_version(_VERSIONS[parameters.min_version])
+    context.set_max_proto_version(_VERSIONS[parameters.max_version])
+    context.set_options(SSL.OP_NO_COMPRESSION | _OP_NO_RENEGOTIATION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS | openssl.WRITE_MODES)
+    try:
+        # The level is a word of OpenSSL's list of suites; without it, it would be whatever OpenSSL was built with.
+        suites = parameters.tls12_ciphers or ("DEFAULT",)
+        context.set_cipher_list(":".join((*suites, f"@SECLEVEL={security_level}")).encode())
+        if parameters.tls13_ciphers:
+            context.set_tls13_ciphersuites(":".join(parameters.tls13_ciphers).encode())
+    except SSL.Error as error:
+        raise ContextError("OpenSSL does not know one of the cipher suites") from error
+    try:
+        if parameters.groups:
+            openssl.set_groups(context, parameters.groups)
+        if signature_algorithms:
+            openssl.set_signature_algorithms(context, signature_algorithms)
+    except ValueError as error:
+        raise ContextError(str(error)) from error
+
+
+def use_certificate(context: SSL.Context, certificate: ServerCertificate) -> None:
+    """Let a context show a certificate with its chain.
+
+    :raises ContextError: OpenSSL does not take it.
+    """
     try:
         # OpenSSL keeps a chain for each key type only if it reads the file itself.
         fd = os.memfd_create("edgegw-certificate", os.MFD_CLOEXEC)

@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from edgegw.tls.store_context import verify_error_text
 from edgegw.verdict import Reason, Reject
 
-__all__ = ["error_for_refusal", "reason_for_error", "reason_for_verify_result"]
+__all__ = ["error_for_refusal", "is_alert", "reason_for_error", "reason_for_verify_result"]
 
 # X509_V_ERR_… (x509_vfy.h), which are stable across OpenSSL's releases.
 _VERIFY_REASONS = {
@@ -88,6 +88,21 @@ _ERROR_REASONS = {
 }
 
 
+#: What OpenSSL calls alerts without saying that they are some (ssl_err.c).
+_ALERTS = frozenset({
+    "tlsv1 bad certificate hash value",
+    "tlsv1 bad certificate status response",
+    "tlsv1 certificate unobtainable",
+    "tlsv1 unrecognized name",
+    "tlsv1 unsupported extension",
+})
+
+
+def is_alert(words: str) -> bool:
+    """Whether OpenSSL's words for an error are those of an alert that the other side has sent."""
+    return "alert" in words or words in _ALERTS
+
+
 def error_for_refusal(code: str) -> int:
     """Give the ``X509_V_ERR_…`` to refuse a certificate with, for its alert.
 
@@ -118,7 +133,7 @@ def reason_for_error(error: Exception, verify_result: int, refusal: Reject | Non
         known = _ERROR_REASONS.get(text)
         if known is not None:
             return Reject(known, detail)
-        if "alert" in text:
+        if is_alert(text):
             # "tlsv1 alert unknown ca", "ssl/tls alert bad certificate": what the client sent us.
             return Reject(Reason.CLIENT_ALERT, detail)
     if verify_result:

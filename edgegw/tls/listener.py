@@ -11,7 +11,6 @@ from ipaddress import ip_address
 from time import monotonic
 from typing import Any, Protocol
 
-from attrs import evolve
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
 
@@ -190,16 +189,16 @@ class TLSListener:
         if peer is not None and peer.connection.identity.status is identity.status:
             info = peer.connection
             if peer.attributes:
-                info = evolve(info, attributes=peer.attributes)
+                info = info._replace(attributes=peer.attributes)
             if identity.chain or identity.verified_chain:
-                info = evolve(info, identity=identity)
+                info = info._replace(identity=identity)
         else:
             info = self._info(transport, tls, identity, resumed)
         protocol = self._build_protocol(info)
         transport.info = info
         self._ended()
         seconds = monotonic() - transport.started
-        handshake_id = self._remember(transport, identity.status, "", "", seconds, info)
+        handshake_id = transport.handshake_id = self._remember(transport, identity.status, "", "", seconds, info)
         self.metrics.handshake_done(
             seconds, info.tls_version or "", info.cipher or "", info.group, resumed, identity.status, handshake_id
         )
@@ -309,6 +308,9 @@ class TLSListener:
         elif tls is not None:
             version, cipher, group = openssl.negotiated(tls)
             resumed = cipher is not None and openssl.was_resumed(tls)
+            if cipher is None and _version_is_chosen(tls):
+                # Under TLS 1.2 a certificate is refused before there is a cipher suite to be told.
+                version = tls.get_protocol_version_name()
         return self._record.add(
             self.model.name, str(transport.hostname), int(transport.client[1]),
             transport.server_name if info is None else info.server_name, version, cipher, group, resumed, status,
@@ -335,6 +337,12 @@ class TLSListener:
     def _ended(self) -> None:
         self.handshakes -= 1
         self.metrics.handshakes_in_progress -= 1
+
+
+def _version_is_chosen(tls: SSL.Connection) -> bool:
+    """Whether client and gateway have agreed on a version; before that OpenSSL names one all the same."""
+    # It makes a session for what it answers the ClientHello with, once it has found a version.
+    return tls.server_random() is not None
 
 
 def _nothing() -> None:

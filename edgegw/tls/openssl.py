@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.logger import Logger
 
 from edgegw.tls import store_context
@@ -27,6 +27,7 @@ __all__ = [
     "Asked",
     "accept",
     "ask_about_certificates",
+    "begin_client",
     "do_handshake",
     "negotiated",
     "openssl_version",
@@ -34,6 +35,7 @@ __all__ = [
     "read",
     "set_groups",
     "set_signature_algorithms",
+    "use_store",
     "verify_result",
     "was_resumed",
     "write",
@@ -43,9 +45,12 @@ _log = Logger("edgegw.tls")
 
 require(
     "ERR_clear_error",
+    "ERR_peek_error",
+    "ERR_reason_error_string",
     "SSL_CIPHER_get_name",
     "SSL_CTX_set1_curves_list",
     "SSL_CTX_set1_sigalgs_list",
+    "SSL_CTX_set_cert_store",
     "SSL_CTX_set_verify",
     "SSL_clear_mode",
     "SSL_do_handshake",
@@ -56,8 +61,8 @@ require(
     "SSL_pending",
     "SSL_read",
     "SSL_session_reused",
-    "SSL_version",
     "SSL_write",
+    "X509_STORE_up_ref",
     "X509_free",
 )
 
@@ -80,11 +85,11 @@ _ssl_pending = lib.SSL_pending
 _ssl_get_error = lib.SSL_get_error
 _session_reused = lib.SSL_session_reused
 _verify_result = lib.SSL_get_verify_result
-_version_number = lib.SSL_version
 _current_cipher = lib.SSL_get_current_cipher
 # Bindings to OpenSSL 3.0 and 3.1 have none.
 _group_name = getattr(lib, "SSL_get0_group_name", None)
 _clear_error = lib.ERR_clear_error
+_peek_error = lib.ERR_peek_error
 _from_buffer = ffi.from_buffer
 _view = ffi.buffer
 _string = ffi.string
@@ -110,20 +115,38 @@ class Closed(Exception):
 
     :ivar clean: whether it said so with a close_notify; otherwise what came may have been cut short.
     :ivar data: what came before the end and has not been given yet.
+    :ivar reason: OpenSSL's words for an end that was not clean, such as those of an alert; may be empty.
     """
 
-    def __init__(self, clean: bool, data: bytes = b"") -> None:
+    def __init__(self, clean: bool, data: bytes = b"", reason: str = "") -> None:
         super().__init__(clean)
         self.clean = clean
         self.data = data
+        self.reason = reason
 
 
 def accept(context: SSL.Context, sock: socket.socket) -> SSL.Connection:
     """Make the server's end of a connection on a socket."""
     connection = SSL.Connection(context, sock)
     connection.set_accept_state()
+    return _unhurried(connection)
+
+
+def begin_client(context: SSL.Context, sock: socket.socket, server_name: bytes | None) -> SSL.Connection:
+    """Make the client's end of a connection on a socket.
+
+    :param server_name: the SNI to send; ``None`` sends none.
+    """
+    connection = SSL.Connection(context, sock)
+    connection.set_connect_state()
+    if server_name is not None:
+        connection.set_tlsext_host_name(server_name)
+    return _unhurried(connection)
+
+
+def _unhurried(connection: SSL.Connection) -> SSL.Connection:
     # pyOpenSSL sets it for callers that block.  With it one read would go on over key updates and other
-    # records without application data for as long as a client sends them.
+    # records without application data for as long as the peer sends them.
     lib.SSL_clear_mode(connection._ssl, lib.SSL_MODE_AUTO_RETRY)
     return connection
 
@@ -143,7 +166,7 @@ def read(connection: SSL.Connection) -> bytes | _Want:
         if error in (_WANT_READ, _WANT_WRITE):
             return WANT
         _clear_error()
-        raise Closed(error == _ZERO_RETURN)
+        raise Closed(error == _ZERO_RETURN, reason=_last_words)
     if got < 2048 and not _ssl_pending(ssl):
         # A small message on its own: asking for another record would cost a system call to learn
         # that there is none.
@@ -155,16 +178,24 @@ def read(connection: SSL.Connection) -> bytes | _Want:
             if error in (_WANT_READ, _WANT_WRITE):
                 break
             _clear_error()
-            raise Closed(error == _ZERO_RETURN, _view(_buffer, got)[:])
+            raise Closed(error == _ZERO_RETURN, _view(_buffer, got)[:], _last_words)
         got += more
     return _view(_buffer, got)[:]  # type: ignore[no-any-return]  # cffi
 
 
+#: What OpenSSL said of the last read or write that failed.
+_last_words = ""
+
+
 def _why(ssl: Any, done: int) -> int:
     """Give the ``SSL_ERROR_…`` of a read or write that gave ``done``."""
+    global _last_words
     error: int = _ssl_get_error(ssl, done)
     if error in (_WANT_READ, _WANT_WRITE):
         return error
+    code = _peek_error()
+    words = lib.ERR_reason_error_string(code) if code else _NULL
+    _last_words = "" if words == _NULL else _string(words).decode("ascii", "replace")
     # OpenSSL before 4 blames a connection for what anybody has left in the thread's error queue, a policy that has
     # verified something among them.  Asked again without that, it says what is so.
     _clear_error()
@@ -193,7 +224,7 @@ def write(connection: SSL.Connection, data: bytes | memoryview) -> int:
             if error in (_WANT_READ, _WANT_WRITE):
                 return sent
             _clear_error()
-            raise Closed(False)
+            raise Closed(False, reason=_last_words)
         sent += done
         if sent == size:
             return sent
@@ -243,8 +274,7 @@ def was_resumed(connection: SSL.Connection) -> bool:
 
 # What OpenSSL calls things, read once.  Its cipher suites are constants of the library; the names of groups belong to a
 # context and are told apart by their text.
-_VERSIONS: Final = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
-_cipher_names: dict[Any, str] = {}
+_suites: dict[Any, tuple[str, str]] = {}
 _group_names: dict[bytes, str] = {}
 
 
@@ -255,20 +285,27 @@ def negotiated(connection: SSL.Connection) -> tuple[str | None, str | None, str 
     """
     ssl = connection._ssl
     cipher = _current_cipher(ssl)
-    name = _cipher_names.get(cipher)
-    if name is None:
+    suite = _suites.get(cipher)
+    if suite is None:
         if cipher == _NULL:
             return None, None, None
-        name = _cipher_names[cipher] = _string(lib.SSL_CIPHER_get_name(cipher)).decode("ascii", "replace")
+        suite = _suites[cipher] = _suite(cipher)
+    version, name = suite
     # With a cipher there is a session, without which asking for the group is a segmentation fault.
     pointer = _NULL if _group_name is None else _group_name(ssl)
     if pointer == _NULL:
-        return _VERSIONS.get(_version_number(ssl)), name, None
+        return version, name, None
     text = _string(pointer)
     group = _group_names.get(text)
     if group is None:
         group = _group_names[text] = text.decode("ascii", "replace")
-    return _VERSIONS.get(_version_number(ssl)), name, group
+    return version, name, group
+
+
+def _suite(cipher: Any) -> tuple[str, str]:
+    name = _string(lib.SSL_CIPHER_get_name(cipher)).decode("ascii", "replace")
+    # Suites of TLS 1.3 are of no other version (RFC 8446 §B.4), and 1.2 is the oldest that contexts here speak.
+    return "TLSv1.3" if name.startswith("TLS_") else "TLSv1.2", name
 
 
 def peer_digest(connection: SSL.Connection) -> bytes | None:
@@ -328,6 +365,16 @@ def ask_about_certificates(context: SSL.Context, required: bool) -> None:
 
 #: ``X509_V_ERR_UNSPECIFIED``: the alert is ``internal_error``.
 V_ERR_UNSPECIFIED: Final = 1
+
+
+def use_store(context: SSL.Context, store: crypto.X509Store) -> None:
+    """Let a context trust what is in a store, which other contexts may share.
+
+    The platform's CA certificates are a megabyte or so, which not every context needs for itself.
+    """
+    # The context takes the reference over.
+    lib.X509_STORE_up_ref(store._store)
+    lib.SSL_CTX_set_cert_store(context._context, store._store)
 
 
 def set_groups(context: SSL.Context, groups: tuple[str, ...]) -> None:

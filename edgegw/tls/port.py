@@ -20,7 +20,7 @@ from edgegw.tcp import Server
 from edgegw.tls.profile import PortProfile
 from edgegw.tls.transport import TLSServer
 
-__all__ = ["ListeningPort", "PortKey", "key_text", "listen", "port_text"]
+__all__ = ["ListeningPort", "PortKey", "cannot_listen_text", "key_text", "listen", "port_text"]
 
 #: ``(address, port)``: the address as configured, ``None`` for all; a Unix socket is ``("unix:…", 0)``.
 PortKey = tuple[str | None, int]
@@ -216,6 +216,15 @@ def key_text(key: PortKey) -> str:
     if address is None:
         return f"port {port} of all addresses"
     return address if address.startswith("unix:") else f"{address} port {port}"
+
+
+def cannot_listen_text(key: PortKey, names: str, error: CannotListenError) -> str:
+    """Write that a port cannot be listened on, and why.
+
+    :param names: for whom it is.
+    """
+    reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+    return f"cannot listen on {key_text(key)} ({names}): {reason}"
 
 
 def port_text(port: Any) -> str:

@@ -17,6 +17,7 @@ from edgegw.model import Listener
 from edgegw.names import covers
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.tcp import Server
+from edgegw.tls.context import canonical_server_name
 from edgegw.tls.listener import LIMITS, TLSListener
 from edgegw.tls.owner import Judge, Router
 from edgegw.tls.transport import HELLO, TLSServer
@@ -168,6 +169,9 @@ class PortProfile:
     def refused(self, transport: TLSServer, reason: str, detail: str) -> None:
         """Count, remember and log a connection that did not get to its protocol."""
         judge: Any = transport.judge or self.first
+        if transport.server_name is None and transport.tls is not None:
+            # Where the name makes no difference nobody has looked at the ClientHello but OpenSSL.
+            transport.server_name = canonical_server_name(transport.tls)
         handshake_id = judge.failed(transport, reason, detail, transport.state != HELLO)
         log = _log.debug if reason in _QUIET else _log.info
         log(

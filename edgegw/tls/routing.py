@@ -62,6 +62,7 @@ class Passage:
         """
         plain = Server(transport.give_away(), transport.client, self, transport.reactor)
         plain.started = transport.started
+        plain.server_name = transport.server_name
         self._profile.transports.discard(transport)
         self._profile.transports.add(plain)
         self._metrics.connections_total += 1
@@ -143,8 +144,8 @@ class PortRouter:
             return self._fault("refused with a code or a detail that is no text")
         if answer.code not in self._codes:
             return self._fault(
-                f"refused with the code {_bounded(answer.code)}, which it does not declare (codes={{...}}), "
-                f"and {_bounded(answer.detail)}"
+                f"refused with the code {_bounded(answer.code)}, which it does not declare (codes={{...}}); "
+                f"its detail was {_bounded(answer.detail)}"
             )
         return answer
 

@@ -31,7 +31,6 @@ from zope.interface import implementer
 from edgegw.identity import ConnectionInfo
 from edgegw.tcp import Server, Why
 from edgegw.tls import openssl
-from edgegw.tls.context import canonical_server_name
 from edgegw.tls.failure import reason_for_error
 from edgegw.tls.owner import Judge, Router, TLSOwner
 from edgegw.tls.verification import Hearing
@@ -68,7 +67,8 @@ class TLSServer(Server):
     """The server's end of one TLS connection.
 
     :ivar judge: the listener that the client's name led to; ``None`` before that is known.
-    :ivar server_name: SNI in canonical form, once it has been read.
+    :ivar server_name: SNI in canonical form, once the ClientHello was looked at; where the name makes no difference
+        OpenSSL alone knows it.
     :ivar state: ``HELLO``, ``HANDSHAKE``, ``JUDGING`` or ``OPEN``.
     :ivar hearing: what is asked about the client's certificate, where anything is.
     :ivar info: what is known of the connection once it is open.
@@ -225,7 +225,6 @@ class TLSServer(Server):
             # Not SSL.Error alone: what a callback raises comes out here too, and refuses.
             refusal = None if hearing is None else hearing.refusal
             refused = reason_for_error(error, openssl.verify_result(tls), refusal)
-            self.server_name = self.server_name or canonical_server_name(tls)
             return self.refuse(refused.code, refused.detail)
         if wanted is not None:
             if wanted is openssl.WANT_WRITE:

@@ -1,1 +1,1 @@
-"""Upstreams: connections, their pools, and which endpoint is next."""
+"""Upstreams: their endpoints, whether those work, the connections to them, and which one is next."""

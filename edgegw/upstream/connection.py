@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from edgegw.deadlines import Deadlines
 from edgegw.observe.metrics import UpstreamMetrics
+from edgegw.upstream.failure import TLSAlert
 from edgegw.wire.chunked import ChunkedDecoder
 from edgegw.wire.http1 import CHUNKED, UNTIL_CLOSE, Field, HTTPFault, ResponseHead, parse_response_head
 
@@ -76,7 +77,8 @@ class Receiver(TypingProtocol):
     def response_failed(self, failure: str, detail: str, unanswered: bool) -> None:
         """There will be no (complete) response.
 
-        :param failure: ``"closed"``, ``"bad_response"``, ``"timeout"`` or ``"reset"``.
+        :param failure: ``"closed"``, ``"bad_response"``, ``"timeout"`` or ``"reset"``; or ``"alert"`` where the
+            upstream refused the connection after the handshake, before it has looked at the request.
         :param unanswered: the upstream closed a used connection before any byte of an answer, as it may
             do with an idle one at any time.
         """
@@ -91,9 +93,11 @@ class UpstreamConnection(protocol.Protocol):
     :param opened: called once, when it can be used.
     :ivar used: requests that were sent on it.
     :ivar deadline: see :class:`edgegw.deadlines.Deadlines`.
+    :ivar expires: when it is closed although it could be used for more requests.
     """
 
     transport: Any
+    expires: float = inf
     deadline = inf
     watched_until = inf
 
@@ -388,9 +392,28 @@ class UpstreamConnection(protocol.Protocol):
         self.open = False
         self.pool.deadlines.forget(self)
         self.pool.lost(self)
-        self._closed("reset")
+        if isinstance(reason.value, TLSAlert):
+            self._alerted(reason.getErrorMessage())
+        else:
+            self._closed("reset")
 
     def _closed(self, failure: str) -> None:
         if self.receiver is not None:
-            silent = self._state == _HEAD and not self._buffer and not self._interim
-            self._fail(failure, "the upstream closed the connection", silent and self.used > 1)
+            self._fail(failure, "the upstream closed the connection", self._silent and self.used > 1)
+
+    def _alerted(self, detail: str) -> None:
+        """The upstream ended the connection with an alert; on a new one that is its answer to the handshake."""
+        receiver = self.receiver
+        if receiver is None or self.used > 1 or not self._silent:
+            self._closed("reset")
+            return
+        self.receiver = None
+        self.deadline = inf
+        self._state = _IDLE
+        self.pool.metrics.connect_failures["alert"] += 1
+        receiver.response_failed("alert", detail, False)
+
+    @property
+    def _silent(self) -> bool:
+        """Whether nothing of an answer has come."""
+        return self._state == _HEAD and not self._buffer and not self._interim

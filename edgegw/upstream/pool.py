@@ -1,45 +1,127 @@
-"""Connections to an upstream: kept, taken in turn, opened when there is none.
-
-An :class:`UpstreamPool` is an upstream with its endpoints in turn; an :class:`EndpointPool` holds the
-unused connections to one of them.
-"""
+"""The connections to one endpoint: kept, opened when there is none, closed when they are too many or too old."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import inf
+from random import choice
 from time import monotonic
 from typing import Any
+from typing import Protocol as TypingProtocol
 
+from attrs import evolve
 from twisted.internet import error, protocol
 from twisted.python.failure import Failure
 
 from edgegw.deadlines import Deadlines
-from edgegw.model import Endpoint, Upstream
+from edgegw.model import Endpoint, EndpointKind, Upstream
 from edgegw.observe.metrics import UpstreamMetrics
-from edgegw.tcp import connect_tcp
+from edgegw.tcp import connect_tcp, connect_unix
 from edgegw.upstream.connection import UpstreamConnection
+from edgegw.upstream.failure import TLSFailure
+from edgegw.upstream.proxy_header import ProxiedClient, proxy_header
+from edgegw.upstream.race import Race
+from edgegw.upstream.tls import EndpointTLS
+from edgegw.upstream.tls_context import ClientContext
+from edgegw.upstream.transport import connect_upstream
+from edgegw.upstream.waiting import WaitingLine
+from edgegw.upstream.watched import Watch, WatchedConnection
 
-__all__ = ["Connecting", "EndpointPool", "UpstreamPool", "failure_word"]
+__all__ = ["Connecting", "EndpointPool", "Opening", "failure_word"]
+
+
+class Opening(TypingProtocol):
+    """A connection that is waited for."""
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
 
 
 class EndpointPool:
-    """The connections to one endpoint."""
+    """The connections to one endpoint.
+
+    :ivar endpoint: as it is configured, or by its address where that was found by a name.
+    :ivar origin: as it is configured.
+    :ivar name: a host name, if the endpoint has any: what a TLS server has to show a certificate for.
+    :ivar state: what is known of it, whichever configuration it is in.
+    :ivar share: its weight for now; see :class:`edgegw.balancing.members.Member`.
+    :ivar connections: open now.
+    :ivar connecting: being opened.
+    :ivar watch: what is told of every request; ``None`` where nobody wants to know.
+    :ivar line: where requests wait while there may be no more connections; ``None`` where there is no such limit.
+    :ivar rivals: addresses of the other family that the same name has.
+    """
 
     def __init__(
-        self, reactor: Any, upstream: Upstream, endpoint: Endpoint, metrics: UpstreamMetrics, deadlines: Deadlines
+        self,
+        reactor: Any,
+        upstream: Upstream,
+        endpoint: Endpoint,
+        metrics: UpstreamMetrics,
+        deadlines: Deadlines,
+        origin: Endpoint | None = None,
+        name: str = "",
+        usable_since: float = -inf,
+        context: ClientContext | None = None,
     ) -> None:
+        """
+        :param origin: where ``endpoint`` was found by a name; ``name`` is a host name of the address then.
+        :param usable_since: when it was found, by :func:`time.monotonic`, where nothing is known of it yet.
+        :param context: of its TLS; ``None`` speaks without.
+        """
         self.endpoint = endpoint
+        self.origin = endpoint if origin is None else origin
         self.metrics = metrics
         self.deadlines = deadlines
         self.response_timeout = upstream.response_timeout
         self.idle_timeout = upstream.idle_timeout
         self.connect_timeout = upstream.connect_timeout
-        self.host_header = str(endpoint).encode("ascii")
+        self.name = name or endpoint.host
+        self.host_header = _host_header(endpoint, self.name)
+        self.identity = str(endpoint).encode("ascii", "replace")
+        self.weight = endpoint.weight
+        self.priority = endpoint.priority
+        self.share = float(endpoint.weight)
+        self.connections = 0
+        self.connecting = 0
+        self.watch: Watch | None = None
+        self.line: WaitingLine | None = None
+        self.rivals: Sequence[EndpointPool] = ()
+        self.state = metrics.state.take(str(endpoint), str(self.origin), usable_since)
         self._keep_alive = upstream.keep_alive_timeout
         self._max_idle = upstream.max_idle
+        self._proxy_protocol = upstream.proxy_protocol
+        tls = upstream.tls
+        self._tls = None if tls is None or context is None else EndpointTLS(tls, context, self.name, metrics)
         self._reactor = reactor
         self._idle: deque[UpstreamConnection] = deque()
+        self._most_requests = upstream.limits.max_requests_per_connection or inf
         self._closed = False
+        #: Whether more has to be looked at when a connection comes back than how many there are.
+        self._careful = self._most_requests != inf or self._proxy_protocol is not None
+
+    def use(self, watch: Watch | None, line: WaitingLine | None) -> None:
+        """Take over what the upstream wants to know of its connections, before the first is opened."""
+        self.watch = watch
+        self.line = line
+        self._careful = self._careful or watch is not None or line is not None
+
+    def use_weight(self, endpoint: Endpoint) -> None:
+        """Take over a weight and a priority that have changed."""
+        self.endpoint = endpoint
+        self.weight = endpoint.weight
+        self.priority = endpoint.priority
+        self.share = float(endpoint.weight)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not answered, those that a connection is being opened for among them."""
+        return self.connections - len(self._idle) + self.connecting
+
+    @property
+    def idle(self) -> int:
+        """Connections that are kept."""
+        return len(self._idle)
 
     def take(self) -> UpstreamConnection | None:
         """Give the connection that was used last, or ``None``."""
@@ -53,12 +135,21 @@ class EndpointPool:
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
-        if self._closed or len(self._idle) >= self._max_idle:
+        if self._careful:
+            # A connection that begins with a client's PROXY header is that client's.
+            spent = connection.used >= self._most_requests or monotonic() >= connection.expires
+            if self._closed or spent or self._proxy_protocol is not None:
+                connection.close()
+                return
+            if self.line is not None and self.line.take_over(self, connection):
+                return
+        if len(self._idle) >= self._max_idle:
             connection.close()
             return
         self._idle.append(connection)
         self.metrics.idle += 1
-        self.deadlines.watch(connection, monotonic() + self._keep_alive)
+        until = monotonic() + self._keep_alive
+        self.deadlines.watch(connection, until if until < connection.expires else connection.expires)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Keep a connection no longer."""
@@ -70,30 +161,122 @@ class EndpointPool:
 
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection has ended."""
-        self.metrics.connections -= 1
+        self.closed()
         self.forget(connection)
 
-    def connect(
-        self, connected: Callable[[UpstreamConnection], None], failed: Callable[[str, str], None]
-    ) -> Connecting:
-        """Open a connection.
+    # --- opening ----------------------------------------------------------------------------
 
-        :param failed: called with a word of :data:`edgegw.observe.counters.CONNECT_FAILURES` and the system's text.
+    def connect(
+        self,
+        connected: Callable[[UpstreamConnection], None],
+        failed: Callable[[str, str], None],
+        client: ProxiedClient | None = None,
+    ) -> Opening:
+        """Open a connection, or wait for one where there may be no more.
+
+        :param failed: called with a word of :data:`edgegw.observe.counters.CONNECT_FAILURES` or ``TLS_FAILURES`` and
+            the system's text.
+        :param client: whom it is for; ``None`` where the gateway wants it for itself.
         """
-        return Connecting(self, connected, failed)
+        if self.line is not None and not self.line.has_room():
+            return self.line.wait(self, connected, failed, client)
+        return self.open(connected, failed, client)
+
+    def open(
+        self,
+        connected: Callable[[UpstreamConnection], None],
+        failed: Callable[[str, str], None],
+        client: ProxiedClient | None,
+    ) -> Opening:
+        """Open a connection, to a rival where that is faster."""
+        if self.rivals:
+            return Race(self._reactor, self, choice(self.rivals), connected, failed, client)
+        return self.open_one(connected, failed, client)
+
+    def open_one(
+        self,
+        connected: Callable[[UpstreamConnection], None],
+        failed: Callable[[str, str], None],
+        client: ProxiedClient | None,
+    ) -> Connecting:
+        """Open a connection to this address and no other."""
+        return Connecting(self, connected, failed, client)
+
+    def build_connection(self, opened: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
+        """Make what speaks on a connection that was opened."""
+        return (UpstreamConnection if self.watch is None else WatchedConnection)(self, opened)
+
+    def dial(self, factory: Any, client: ProxiedClient | None) -> Any:
+        """Open a connection for a factory, and give its connector.
+
+        Exactly one of :meth:`opened`, :meth:`connect_failed` and :meth:`given_up` is called for it.
+        """
+        self.connecting += 1
+        self.metrics.connecting += 1
+        return self.dial_uncounted(factory, self.connect_timeout, client)
+
+    def dial_uncounted(self, factory: Any, timeout: float, client: ProxiedClient | None = None) -> Any:
+        """Open a connection that is no request's.
+
+        :param timeout: seconds, those of TLS and what comes before it included.
+        :param client: whom it is for; ``None`` where the gateway wants it for itself.
+        """
+        endpoint, tls, version = self.endpoint, self._tls, self._proxy_protocol
+        if endpoint.kind is EndpointKind.UNIX:
+            return connect_unix(self._reactor, endpoint.host, factory, timeout)
+        if tls is None and version is None:
+            return connect_tcp(self._reactor, endpoint.host, endpoint.port, factory, timeout)
+        header = b"" if version is None else proxy_header(version, client)
+        return connect_upstream(self._reactor, endpoint.host, endpoint.port, factory, timeout, header, tls)
 
     def opened(self) -> None:
         """Count a connection in."""
-        self.metrics.connects += 1
-        self.metrics.connections += 1
+        metrics = self.metrics
+        self.connecting -= 1
+        metrics.connecting -= 1
+        self.connections += 1
+        metrics.connects += 1
+        metrics.connections += 1
+        if self.watch is not None and self.watch.detector is not None:
+            self.watch.detector.connected(self.state)
+
+    def connect_failed(self, word: str) -> None:
+        """Count one that could not be opened."""
+        self.given_up()
+        self.metrics.connect_failures[word] += 1
+        if self.watch is not None and self.watch.detector is not None:
+            self.watch.detector.connect_failed(self.state)
+
+    def given_up(self) -> None:
+        """Count one that nobody waited for until it was open."""
+        self.connecting -= 1
+        self.metrics.connecting -= 1
+        if self.line is not None:
+            self.line.look()
+
+    def closed(self) -> None:
+        """Count a connection out."""
+        self.connections -= 1
+        self.metrics.connections -= 1
+        if self.line is not None:
+            self.line.look()
 
     def close(self) -> None:
         """Close what is unused, and from now on what comes back."""
-        self._closed = True
+        if not self._closed:
+            self._closed = self._careful = True
+            self.metrics.state.release(str(self.endpoint))
         while self._idle:
             connection = self._idle.pop()
             self.metrics.idle -= 1
             connection.close()
+
+
+def _host_header(endpoint: Endpoint, name: str) -> bytes:
+    """Give the Host of requests where the client's is not kept: the name rather than the address it was found by."""
+    if endpoint.kind is EndpointKind.UNIX:
+        return b"localhost"
+    return str(evolve(endpoint, host=name)).encode("ascii")
 
 
 class Connecting(protocol.ClientFactory):
@@ -106,16 +289,16 @@ class Connecting(protocol.ClientFactory):
         pool: EndpointPool,
         connected: Callable[[UpstreamConnection], None],
         failed: Callable[[str, str], None],
+        client: ProxiedClient | None,
     ) -> None:
         self._pool = pool
         self._connected: Callable[[UpstreamConnection], None] | None = connected
         self._failed: Callable[[str, str], None] | None = failed
-        endpoint = pool.endpoint
-        connect_tcp(pool._reactor, endpoint.host, endpoint.port, self, pool.connect_timeout)
+        pool.dial(self, client)
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
         """Called by Twisted when the connection is open."""
-        return UpstreamConnection(self._pool, self._opened)
+        return self._pool.build_connection(self._opened)
 
     def _opened(self, connection: UpstreamConnection) -> None:
         connected, self._connected, self._failed = self._connected, None, None
@@ -129,7 +312,7 @@ class Connecting(protocol.ClientFactory):
         """Called by Twisted when it cannot be opened."""
         failed, self._failed, self._connected = self._failed, None, None
         word = failure_word(reason)
-        self._pool.metrics.connect_failures[word] += 1
+        self._pool.connect_failed(word)
         if failed is not None:
             failed(word, reason.getErrorMessage())
 
@@ -139,7 +322,9 @@ class Connecting(protocol.ClientFactory):
 
 
 def failure_word(reason: Failure) -> str:
-    """Give the word of :data:`edgegw.observe.counters.CONNECT_FAILURES` for why a connection cannot be opened."""
+    """Give the word for why a connection cannot be opened; see :meth:`EndpointPool.connect`."""
+    if isinstance(reason.value, TLSFailure):
+        return reason.value.word
     if reason.check(error.ConnectionRefusedError):
         return "refused"
     if reason.check(error.TimeoutError, error.TCPTimedOutError):
@@ -149,38 +334,3 @@ def failure_word(reason: Failure) -> str:
     if reason.check(error.NoRouteError):
         return "unreachable"
     return "other"
-
-
-class UpstreamPool:
-    """An upstream: its endpoints, taken in turn.
-
-    :ivar model: the upstream's settings.
-    """
-
-    def __init__(self, reactor: Any, upstream: Upstream, metrics: UpstreamMetrics, deadlines: Deadlines) -> None:
-        self.model = upstream
-        self.metrics = metrics
-        self.endpoints = tuple(
-            EndpointPool(reactor, upstream, endpoint, metrics, deadlines) for endpoint in upstream.endpoints
-        )
-        self._count = len(self.endpoints)
-        self._next = 0
-
-    def next_endpoint(self) -> EndpointPool | None:
-        """Give the endpoint whose turn it is; ``None`` where there is none at all."""
-        if self._count == 1:
-            return self.endpoints[0]
-        if not self._count:
-            return None
-        turn = self._next
-        self._next = (turn + 1) % self._count
-        return self.endpoints[turn]
-
-    def endpoint_after(self, endpoint: EndpointPool) -> EndpointPool:
-        """Give the endpoint to try when this one cannot be reached: all of them come, whoever else takes turns."""
-        return self.endpoints[(self.endpoints.index(endpoint) + 1) % self._count]
-
-    def close(self) -> None:
-        """Close unused connections now and the others when they come back."""
-        for endpoint in self.endpoints:
-            endpoint.close()

@@ -1,0 +1,1 @@
+"""Which endpoint gets a request: policies, priorities and sessions, without sockets and clocks."""

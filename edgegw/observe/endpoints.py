@@ -1,0 +1,143 @@
+"""What is known of an upstream's endpoints.  It outlives reloads, as the counters do, by name and address.
+
+So an endpoint that was found to be down stays out when a new configuration takes over, and two configurations of which
+one is drained know the same.  It is bounded by what is configured and by what names resolve to: whatever no
+configuration has any more is forgotten.
+"""
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from attrs import frozen
+
+from edgegw.model import Endpoint
+
+__all__ = ["EJECTED", "FAILING", "READY", "STATES", "EndpointState", "FoundAddress", "OriginCounts", "UpstreamState"]
+
+READY: Final = "ready"
+#: Its health checks fail.
+FAILING: Final = "failing"
+#: It has failed requests.
+EJECTED: Final = "ejected"
+STATES: Final = (READY, FAILING, EJECTED)
+
+
+@frozen
+class FoundAddress:
+    """An address that a name has.
+
+    :ivar endpoint: the address.
+    :ivar name: a host name of it, for Host and for TLS.
+    """
+
+    endpoint: Endpoint
+    name: str
+
+
+class OriginCounts:
+    """What is counted of an endpoint as it is configured, whatever its addresses are.
+
+    :ivar picks: requests that one of them was chosen for among several.
+    :ivar ejections: how often one of them was left out.
+    """
+
+    __slots__ = ("ejections", "picks")
+
+    def __init__(self) -> None:
+        self.picks = 0
+        self.ejections = 0
+
+
+class EndpointState:
+    """One address of an upstream.
+
+    Moments are by :func:`time.monotonic`.
+
+    :ivar address: as it is configured or was found.
+    :ivar origin: the endpoint as it is configured, which may be a name of several addresses.
+    :ivar counts: of that endpoint.
+    :ivar users: pools of one configuration or another that have it.
+    :ivar picks: requests that it was chosen for among several.
+    :ivar failing: whether health checks have found it down.
+    :ivar checks_passed: in a row; so ``checks_failed``.
+    :ivar last_check: how the last one went; empty before the first.
+    :ivar ejected_until: when it may be used again; 0 where it may be used.
+    :ivar ejections: how often it was taken out.
+    :ivar recent_ejections: how often lately, which makes the next one longer.
+    :ivar errors: failures in a row by what the outlier detection counts.
+    :ivar usable_since: when it was new, or healthy again; ``-inf`` before anybody looked.
+    """
+
+    __slots__ = (
+        "address", "checks_failed", "checks_passed", "counts", "ejected_until", "ejections", "errors", "failing",
+        "last_check", "origin", "picks", "recent_ejections", "usable_since", "users",
+    )
+
+    def __init__(self, address: str, origin: str, counts: OriginCounts, usable_since: float = -inf) -> None:
+        self.address = address
+        self.counts = counts
+        self.origin = origin
+        self.users = 0
+        self.picks = 0
+        self.failing = False
+        self.checks_passed = 0
+        self.checks_failed = 0
+        self.last_check = ""
+        self.ejected_until = 0.0
+        self.ejections = 0
+        self.recent_ejections = 0
+        self.errors: dict[str, int] = {}
+        self.usable_since = usable_since
+
+    def is_usable(self, now: float) -> bool:
+        """Whether requests may be sent to it."""
+        return not self.failing and self.ejected_until <= now
+
+    def pick(self) -> None:
+        """A request goes there."""
+        self.picks += 1
+        self.counts.picks += 1
+
+    def word(self, now: float) -> str:
+        """Give its state, one of :data:`STATES`."""
+        return FAILING if self.failing else EJECTED if self.ejected_until > now else READY
+
+
+class UpstreamState:
+    """The endpoints of one upstream.
+
+    :ivar endpoints: by address.
+    :ivar counts: by the endpoint as it is configured; they stay as counters do.
+    :ivar resolved: what the last answer for a name was.
+    :ivar version: is another one whenever something has changed that balancing depends on.
+    """
+
+    __slots__ = ("counts", "endpoints", "resolved", "version")
+
+    def __init__(self) -> None:
+        self.endpoints: dict[str, EndpointState] = {}
+        self.counts: dict[str, OriginCounts] = {}
+        self.resolved: dict[Endpoint, tuple[FoundAddress, ...]] = {}
+        self.version = 0
+
+    def take(self, address: str, origin: str, usable_since: float = -inf) -> EndpointState:
+        """Give what is known of an address, to be given back by :meth:`release`.
+
+        :param usable_since: where nothing is known yet.
+        """
+        state = self.endpoints.get(address)
+        if state is None:
+            state = self.endpoints[address] = EndpointState(
+                address, origin, self.counts.setdefault(origin, OriginCounts()), usable_since
+            )
+        state.users += 1
+        return state
+
+    def release(self, address: str) -> None:
+        """One pool less has it."""
+        state = self.endpoints.get(address)
+        if state is not None:
+            state.users -= 1
+            if state.users <= 0:
+                del self.endpoints[address]

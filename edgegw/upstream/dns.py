@@ -1,0 +1,273 @@
+"""Looking names up: addresses and SRV records, with how long they live.
+
+``/etc/hosts`` comes first, then the name servers, and at last what else the system knows names by (NSS), which does not
+say how long.  Where servers are given, they alone are asked.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from socket import AF_INET6, inet_ntop
+from typing import Any, Final
+
+from attrs import field, frozen
+from twisted.internet import base, udp
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.interfaces import IResolutionReceiver
+from twisted.names import client, dns, hosts
+from twisted.names.error import DNSNameError
+from twisted.python.filepath import FilePath
+from zope.interface import implementer
+
+from edgegw.model import Endpoint
+from edgegw.upstream.resolv_conf import ResolvConf, candidates, parse_resolv_conf
+
+__all__ = ["Answer", "Lookup", "LookupFailed", "Service"]
+
+_HOSTS: Final = "/etc/hosts"
+_RESOLV_CONF: Final = "/etc/resolv.conf"
+#: Seconds that what does not say how long it lives is taken for.
+_LOCAL_TTL: Final = 10.0
+#: Seconds that each server has, the first time and the second.
+_TIMEOUTS: Final = (1, 2)
+_MOST_ALIASES: Final = 8
+_NOTHING: Final = "it has no address"
+
+
+class LookupFailed(Exception):
+    """There is no answer; the text says why."""
+
+
+@frozen
+class Answer:
+    """What addresses a name has.
+
+    :ivar addresses: of IP.
+    :ivar ttl: seconds that the answer lives.
+    :ivar unknown: families, 4 or 6, of which nobody has said whether the name has addresses of them.
+    """
+
+    addresses: tuple[str, ...]
+    ttl: float
+    unknown: frozenset[int] = frozenset()
+
+
+@frozen
+class Service:
+    """An SRV record (RFC 2782)."""
+
+    target: str
+    port: int
+    priority: int
+    weight: int
+    ttl: float
+
+
+@frozen
+class _Records:
+    """:ivar problem: why there are none; empty where that is the answer."""
+
+    records: Sequence[Any] = ()
+    problem: str = ""
+
+    def of_type(self, kind: int) -> list[Any]:
+        return [record for record in self.records if record.type == kind]
+
+
+class _QuietPort(udp.Port):
+    """Twisted's, without two lines of log for each question."""
+
+    def _bindSocket(self) -> None:
+        bound = self.createInternetSocket()
+        bound.bind((self.interface, self.port))
+        self._realPortNumber = bound.getsockname()[1]
+        self.connected = 1
+        self.socket = bound
+        self.fileno = bound.fileno  # type: ignore[method-assign]  # as Twisted's does
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Called by the reactor."""
+        self._realPortNumber = None
+        self.maxThroughput = -1
+        base.BasePort.connectionLost(self, reason)
+        self.protocol.doStop()
+        self.socket.close()
+        del self.socket, self.fileno
+
+
+class _Resolver(client.Resolver):
+    """A resolver that can be stopped: nothing of it is left in the reactor then."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._open: set[Any] = set()
+
+    def _connectedProtocol(self, interface: str = "") -> Any:
+        asking = dns.DNSDatagramProtocol(self, reactor=self._reactor)
+        asking.noisy = False
+        # Port 0: the kernel's choice is as hard to guess as anybody's (RFC 5452 §9.2).
+        _QuietPort(0, asking, interface, reactor=self._reactor).startListening()
+        self._open.add(asking)
+        return asking
+
+    def messageReceived(self, message: Any, protocol: Any, address: Any = None) -> None:
+        """Leave an answer alone that nobody waits for."""
+
+    def stop(self) -> None:
+        for one in [*self._open, *self.connections]:
+            messages, one.liveMessages = dict(one.liveMessages or {}), {}
+            for waiting, timer in messages.values():
+                timer.cancel()
+                waiting.errback(CancelledError())
+        for one in self.connections:
+            one.transport.loseConnection()
+        self._open.clear()
+
+
+class Lookup:
+    """Looks names up for one upstream.
+
+    :param servers: IP addresses and ports; none for those of the system.
+    """
+
+    def __init__(self, reactor: Any, servers: Sequence[Endpoint]) -> None:
+        self._reactor = reactor
+        self._servers = tuple((server.host, server.port) for server in servers)
+        self._running: set[_Resolver] = set()
+
+    def stop(self) -> None:
+        """Give up what is being looked up; it fails with ``CancelledError``."""
+        for resolver in tuple(self._running):
+            resolver.stop()
+
+    def _conf(self) -> ResolvConf:
+        if self._servers:
+            return ResolvConf(self._servers)
+        try:
+            return parse_resolv_conf(Path(_RESOLV_CONF).read_text("utf-8", "replace"))
+        except OSError:
+            return ResolvConf()
+
+    async def addresses(self, name: str) -> Answer:
+        """Give every address of a name, of both families.
+
+        :raises LookupFailed: it has none, or nobody answers.
+        """
+        if self._servers:
+            return await self._asked(name)
+        found = hosts.searchFileForAll(FilePath(_HOSTS), name.encode("ascii"))
+        if found:
+            return Answer(tuple(dict.fromkeys(found)), _LOCAL_TTL)
+        try:
+            return await self._asked(name)
+        except LookupFailed:
+            known = await _by_system(self._reactor, name)
+            if not known:
+                raise
+            return Answer(known, _LOCAL_TTL)
+
+    async def _asked(self, name: str) -> Answer:
+        conf = self._conf()
+        resolver = _Resolver(servers=list(conf.servers), timeout=_TIMEOUTS, reactor=self._reactor)
+        self._running.add(resolver)
+        problem = _NOTHING
+        try:
+            for candidate in candidates(name, conf):
+                try:
+                    return await _both_families(resolver, candidate, _MOST_ALIASES)
+                except LookupFailed as error:
+                    problem = str(error)
+        finally:
+            self._running.discard(resolver)
+            resolver.stop()
+        raise LookupFailed(problem)
+
+    async def services(self, name: str) -> list[Service]:
+        """Give the SRV records of a name; none where it says that the service is not available (a target of ``.``).
+
+        :raises LookupFailed: it has none, or nobody answers.
+        """
+        conf = self._conf()
+        resolver = _Resolver(servers=list(conf.servers), timeout=_TIMEOUTS, reactor=self._reactor)
+        self._running.add(resolver)
+        problem = ""
+        try:
+            for candidate in candidates(name, conf):
+                answer = await _records(resolver.lookupService(candidate))
+                found = [_service(record) for record in answer.of_type(dns.SRV)]
+                if found:
+                    return [service for service in found if service.target]
+                problem = answer.problem or problem
+        finally:
+            self._running.discard(resolver)
+            resolver.stop()
+        raise LookupFailed(problem or "it has no SRV record")
+
+
+async def _both_families(resolver: Any, name: str, most_aliases: int) -> Answer:
+    four, six = await gatherResults([
+        Deferred.fromCoroutine(_records(resolver.lookupAddress(name))),
+        Deferred.fromCoroutine(_records(resolver.lookupIPV6Address(name))),
+    ], consumeErrors=True)
+    found = [
+        *((record.payload.dottedQuad(), record.ttl) for record in four.of_type(dns.A)),
+        *((inet_ntop(AF_INET6, record.payload.address), record.ttl) for record in six.of_type(dns.AAAA)),
+    ]
+    aliases = [*four.of_type(dns.CNAME), *six.of_type(dns.CNAME)]
+    if not found:
+        problem = four.problem or six.problem
+        if aliases and most_aliases:
+            # A server that does not follow them itself.
+            return await _both_families(resolver, str(aliases[0].payload.name), most_aliases - 1)
+        raise LookupFailed(problem or _NOTHING)
+    unknown = frozenset(family for family, answer in ((4, four), (6, six)) if answer.problem)
+    ttl = min(float(ttl) for ttl in [*(ttl for _, ttl in found), *(record.ttl for record in aliases)])
+    return Answer(tuple(dict.fromkeys(address for address, _ in found)), ttl, unknown)
+
+
+async def _records(asked: Deferred[Any]) -> _Records:
+    try:
+        answers, _, _ = await asked
+    except CancelledError:
+        raise
+    except DNSNameError:
+        return _Records()
+    except Exception as error:
+        # Whatever a server sends: none of it is more than no answer.
+        return _Records(problem=f"the name servers gave no answer ({type(error).__name__})")
+    return _Records(tuple(answers))
+
+
+def _service(record: Any) -> Service:
+    payload = record.payload
+    target = str(payload.target).rstrip(".").lower()
+    return Service(target, payload.port, payload.priority, payload.weight, float(record.ttl))
+
+
+@implementer(IResolutionReceiver)
+@frozen(eq=False)
+class _Receiver:
+    """Collects what the system knows."""
+
+    complete: Deferred[tuple[str, ...]] = field(factory=Deferred)
+    found: list[str] = field(factory=list)
+
+    def resolutionBegan(self, resolution: object) -> None:
+        pass
+
+    def addressResolved(self, address: Any) -> None:
+        self.found.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        self.complete.callback(tuple(dict.fromkeys(self.found)))
+
+
+def _by_system(reactor: Any, name: str) -> Deferred[tuple[str, ...]]:
+    receiver = _Receiver()
+    reactor.nameResolver.resolveHostName(receiver, name)
+    return receiver.complete
+
+
+def sorted_addresses(addresses: Iterable[str]) -> list[str]:
+    """Give addresses in an order that does not change with every answer."""
+    return sorted(addresses, key=lambda address: (":" in address, address))
