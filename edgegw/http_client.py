@@ -300,14 +300,15 @@ class HTTPClient:
             unbuffered=True,
             reactor=self._reactor,
         )
-        fields = {
-            name.decode("latin-1").lower(): values[-1].decode("latin-1")
+        fields = [
+            (name.decode("latin-1").lower(), value.decode("latin-1"))
             for name, values in response.headers.getAllRawHeaders()
-        }
+            for value in values
+        ]
         body = await read_body(response, question.limit)
         if not 200 <= response.code <= 599:
             raise HTTPUnavailable(f"{question.shown}: answered with the status {response.code}")
-        return HTTPAnswer(response.code, fields, body)
+        return HTTPAnswer(response.code, dict(fields), body, fields)
 
 
 # --- words ----------------------------------------------------------------------------------

@@ -151,14 +151,18 @@ class HTTPAnswer:
     """An HTTP service's whole answer.
 
     :ivar headers: the last value of each by lower-case name.
+    :ivar fields: every header line, in order: lower-case name and value.
     """
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "fields", "headers", "status")
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def __init__(
+        self, status: int, headers: Mapping[str, str], body: bytes, fields: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.fields = fields
 
 
 class IHTTPClient(Interface):

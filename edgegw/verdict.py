@@ -310,11 +310,11 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
     ),
     Reason.CHECK_UNAVAILABLE: Explanation(
         "The service that was to be asked gave no usable answer.",
-        "It is down, slow, or answers with something other than 200 or 403.",
+        "It is down, slow, or answers with a status that decides nothing.",
         "Look at the detail and into the service.",
     ),
     Reason.RATE_LIMITED: Explanation(
-        "The client connects more often than allowed.",
+        "The client connects, or asks, more often than allowed.",
         "A client that does not keep its connections, a loop, or an attack.",
         "Let the client reuse connections, or raise the rate.",
     ),

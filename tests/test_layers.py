@@ -20,7 +20,7 @@ CONTRACTS = {
 }
 #: What plugins are made of.
 PLUGINS = {"kinds", "api"}
-PURE = {"config", "match", "headers", "wire", "policies", "sources", "backends", "balancing"}
+PURE = {"config", "filters", "match", "headers", "wire", "policies", "sources", "backends", "balancing"}
 ALLOWED: dict[str, set[str]] = {
     "names": set(),
     "verdict": set(),
@@ -60,7 +60,9 @@ ALLOWED: dict[str, set[str]] = {
     "environment": CONTRACTS | {"following", "http_client", "observe"},
     "tls": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step"},
     "upstream": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "tls"},
-    "proxy": CONTRACTS | PURE | {"deadlines", "tcp", "observe", "policy_chain", "policy_step", "tls", "upstream"},
+    "proxy": CONTRACTS
+    | PURE
+    | {"deadlines", "http_client", "tcp", "observe", "policy_chain", "policy_step", "tls", "upstream"},
     "endpoints": CONTRACTS | {"config", "environment", "http_client", "observe", "proxy", "registry", "tls"},
     "endpoint_parser": {"endpoints"},
     # what puts it together

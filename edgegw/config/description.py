@@ -245,6 +245,10 @@ def describe_rule(rule: RouteRule) -> str:
         backend.upstream if len(rule.backends) == 1 else f"{backend.upstream} (weight {backend.weight})"
         for backend in rule.backends
     )
+    if rule.filters.redirect is not None:
+        backends = f"redirect ({rule.filters.redirect.status})"
+    elif rule.filters.fixed_response is not None:
+        backends = f"fixed response ({rule.filters.fixed_response.status})"
     return f"{requests} → {backends or 'no backend: 500'}"
 
 

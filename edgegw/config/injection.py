@@ -46,6 +46,7 @@ from edgegw.model import (
 __all__ = [
     "DEFAULT_INJECTION",
     "HEADER_INJECTION",
+    "HEADER_TEMPLATES",
     "injected_headers",
     "parse_header_name",
     "parse_template",
@@ -155,6 +156,9 @@ _TEMPLATE = Parsed(
     },
 )
 
+#: Templates by header name.
+HEADER_TEMPLATES: Final = Entries(_NAME, _TEMPLATE)
+
 _XFCC: Final = Record(
     (
         Field("mode", Choice(XFCCMode), "What happens to the header that the client sent.", XFCC().mode, "mode"),
@@ -182,7 +186,7 @@ _GATEWAYS: Final = Alternatives(
         ),
         Field(
             "fields",
-            Record((Field("headers", Entries(_NAME, _TEMPLATE), "Templates by header name.", REQUIRED),)),
+            Record((Field("headers", HEADER_TEMPLATES, "Templates by header name.", REQUIRED),)),
             "Headers made of facts about the client and of what policies have said.",
         ),
     )

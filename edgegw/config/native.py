@@ -18,6 +18,7 @@ from edgegw.config.certificates import CertificateFiles
 from edgegw.config.document import ADMIN, DOCUMENT, LOGGING
 from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
 from edgegw.config.faults import ConfigError, Fault, Report
+from edgegw.config.filters import FilterTranslation
 from edgegw.config.injection import injected_headers
 from edgegw.config.listeners import check_bindings, translate_listener, translate_validations
 from edgegw.config.nodes import Mapping, Node, Scalar
@@ -179,8 +180,9 @@ class _Translation:
         names = {upstream.name for upstream in upstreams}
         hostnames = {listener.hostname for _, listener in listeners}
         injected = {name for _, listener in listeners for name in injected_headers(listener.header_injection)}
+        filters = FilterTranslation(self._directory, self._files, injected, names, self._report)
         routes = [
-            translate_route(item.value, by_name, hostnames, names, injected, self._plugins, self._report)
+            translate_route(item.value, by_name, hostnames, names, injected, self._plugins, filters, self._report)
             for item in self._checked_names(document.get("routes", ()))
         ]
         admin = self._admin(document)

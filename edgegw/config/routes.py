@@ -7,10 +7,11 @@ from typing import Final
 
 from edgegw.config.document_routes import BACKEND, RULE
 from edgegw.config.faults import Report
+from edgegw.config.filters import FilterTranslation, check_upstream_name
 from edgegw.config.matches import translate_matches
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.shapes import Item, Section, did_you_mean
-from edgegw.model import BackendRef, ClientRequirement, Listener, Route, RouteRule
+from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatchType, Route, RouteRule
 from edgegw.names import covers
 
 __all__ = ["translate_route"]
@@ -25,6 +26,7 @@ def translate_route(
     upstreams: AbstractSet[str],
     injected: AbstractSet[str],
     plugins: PluginTranslation,
+    filters: FilterTranslation,
     report: Report,
 ) -> Route:
     """Make a route, and find the listeners and upstreams that it names.
@@ -33,6 +35,7 @@ def translate_route(
     :param hostnames: of all listeners.
     :param upstreams: the names of all.
     :param injected: the headers that any listener's injectors set.
+    :param filters: makes what is done with requests and responses.
     """
     attached = []
     for item in section.items("listeners"):
@@ -44,7 +47,9 @@ def translate_route(
         name=section.get("name", ""),
         hostnames=tuple(item.value for item in section.items("hostnames")),
         listeners=tuple(item.value for item in section.items("listeners")),
-        rules=tuple(_rule(item.value, upstreams, injected, plugins, report) for item in section.items("rules")),
+        rules=tuple(
+            _rule(item.value, upstreams, injected, plugins, filters, report) for item in section.items("rules")
+        ),
     )
     if "listeners" in section:
         hostnames = {listener.hostname for listener in attached}
@@ -58,15 +63,19 @@ def _rule(
     upstreams: AbstractSet[str],
     injected: AbstractSet[str],
     plugins: PluginTranslation,
+    filters: FilterTranslation,
     report: Report,
 ) -> RouteRule:
-    backends = tuple([_backend(item, upstreams, report) for item in section.items("backends")])
+    matches = translate_matches(section.items("matches"), injected, report) if "matches" in section else _EVERYTHING
+    has_prefix = len(matches) == 1 and matches[0].path.type is PathMatchType.PATH_PREFIX
+    backends = tuple([_backend(item, upstreams, filters, has_prefix, report) for item in section.items("backends")])
     if backends and not any(backend.weight for backend in backends):
         report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
     policies = plugins.policies(section.get("policies"))
     needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
-    matches = translate_matches(section.items("matches"), injected, report) if "matches" in section else _EVERYTHING
-    rule = RouteRule(matches, backends, section.get("client", needed), policies)
+    rule = RouteRule(
+        matches, backends, section.get("client", needed), policies, filters=filters.rule(section, has_prefix)
+    )
     return RULE.settings(section, rule)
 
 
@@ -84,13 +93,13 @@ def _check_rule_names(section: Section, report: Report) -> None:
             report.fault(rule.at("name"), f"the name {name} is given to another rule in line {line}", "rename one")
 
 
-def _backend(item: Item[Section], upstreams: AbstractSet[str], report: Report) -> BackendRef:
+def _backend(
+    item: Item[Section], upstreams: AbstractSet[str], filters: FilterTranslation, has_prefix: bool, report: Report
+) -> BackendRef:
     section = item.value
-    name = section.get("upstream", "")
-    if "upstream" in section and name not in upstreams:
-        remedy = did_you_mean(name, sorted(upstreams)) or f"add {name} to upstreams"
-        report.fault(section.at("upstream"), f"there is no upstream {name}", remedy)
-    return BACKEND.settings(section, BackendRef(name))
+    check_upstream_name(section, upstreams, report)
+    ref = BackendRef(section.get("upstream", ""), filters=filters.backend(section, has_prefix))
+    return BACKEND.settings(section, ref)
 
 
 def _check_hostnames(section: Section, names: AbstractSet[str | None], report: Report) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from edgegw.model.filters import NO_FILTERS, Filters
 from edgegw.model.matches import RouteMatch
 from edgegw.model.policies import POLICY_TIMEOUT, ClientRequirement, PolicyRule
 
@@ -11,10 +12,14 @@ __all__ = ["BackendRef", "Route", "RouteRule"]
 
 @frozen
 class BackendRef:
-    """A share of a rule's requests for one upstream."""
+    """A share of a rule's requests for one upstream.
+
+    :ivar filters: what is done with them, beside the rule's own.
+    """
 
     upstream: str
     weight: int = 1
+    filters: Filters = NO_FILTERS
 
 
 @frozen
@@ -26,6 +31,7 @@ class RouteRule:
     :ivar policy_timeout: seconds that a policy which waits has for its answer.
     :ivar explain_to_client: name the reason code in the 403.
     :ivar name: tells it from the route's other rules, in place of its number.
+    :ivar filters: what is done with its requests and their responses.
     """
 
     matches: tuple[RouteMatch, ...] = (RouteMatch(),)
@@ -35,6 +41,7 @@ class RouteRule:
     policy_timeout: float = POLICY_TIMEOUT
     explain_to_client: bool = False
     name: str | None = None
+    filters: Filters = NO_FILTERS
 
 
 @frozen

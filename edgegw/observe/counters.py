@@ -28,6 +28,7 @@ __all__ = [
     "TLS_FAILURES",
     "Histogram",
     "ListenerMetrics",
+    "MirrorMetrics",
     "PolicyMetrics",
     "RequestMetrics",
     "UpstreamMetrics",
@@ -273,6 +274,22 @@ class RequestMetrics:
         self.seconds.observe(seconds)
 
 
+class MirrorMetrics:
+    """What became of the copies of requests of one listener and route for one upstream.
+
+    :ivar answered: that got a response.
+    :ivar failed: for which the upstream could not be reached, or gave no whole response.
+    :ivar dropped: that were given up: the mirror was behind, too many were under way, or the client had left.
+    """
+
+    __slots__ = ("answered", "dropped", "failed")
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.failed = 0
+        self.dropped = 0
+
+
 class UpstreamMetrics:
     """What happened between the gateway and an upstream.
 
@@ -280,7 +297,8 @@ class UpstreamMetrics:
     :ivar reused: requests that found a kept connection.
     :ivar connections: open now, kept ones included.
     :ivar idle: kept for a later request now.
-    :ivar retries: requests that were sent again after a kept connection turned out to be closed.
+    :ivar retries: requests that were sent again: after a kept connection turned out to be closed, or because a rule
+        says so.
     :ivar connect_failures: by :data:`CONNECT_FAILURES`, all present; with TLS by :data:`TLS_FAILURES` too.
     :ivar response_failures: by :data:`RESPONSE_FAILURES`, all present.
     :ivar limited: requests and retries that a limit refused, by :data:`UPSTREAM_LIMITS`, all present.

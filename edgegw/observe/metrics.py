@@ -39,6 +39,7 @@ from edgegw.observe.counters import (
     STATUS_CLASSES,
     Histogram,
     ListenerMetrics,
+    MirrorMetrics,
     PolicyMetrics,
     RequestMetrics,
     UpstreamMetrics,
@@ -47,7 +48,9 @@ from edgegw.observe.families import counter as _counter
 from edgegw.observe.families import gauge as _gauge
 from edgegw.observe.upstream_families import endpoint_families
 
-__all__ = ["ListenerMetrics", "Metrics", "PolicyMetrics", "RequestMetrics", "UpstreamMetrics", "versions"]
+__all__ = [
+    "ListenerMetrics", "Metrics", "MirrorMetrics", "PolicyMetrics", "RequestMetrics", "UpstreamMetrics", "versions",
+]
 
 _log = Logger(namespace="edgegw.metrics")
 
@@ -89,6 +92,7 @@ class Metrics:
         self.listeners: dict[str, ListenerMetrics] = {}
         self.routes: dict[RequestKey, RequestMetrics] = {}
         self.upstreams: dict[str, UpstreamMetrics] = {}
+        self.mirrors: dict[RequestKey, MirrorMetrics] = {}
         self.policies: dict[PolicyKey, PolicyMetrics] = {}
         self.plugin_families: list[Callable[[], Iterable[Metric]]] = []
         self.expiry: dict[ExpiryKey, float] = {}
@@ -118,6 +122,10 @@ class Metrics:
         if metrics is None:
             metrics = self.routes[key] = RequestMetrics()
         return metrics
+
+    def mirror(self, listener: str, route: str, upstream: str) -> MirrorMetrics:
+        """Give the counters of the copies that an upstream gets, the same object at every call."""
+        return self.mirrors.setdefault((listener, route, upstream), MirrorMetrics())
 
     def upstream(self, name: str) -> UpstreamMetrics:
         """Give an upstream's counters, the same object at every call."""
@@ -292,6 +300,10 @@ class _Families(Collector):
         yield _counter("edgegw_requests_refused_total", "Requests that a rule refused because of who sent them.",
                        ("listener", "route", "reason"), refused.items())
 
+        yield _counter("edgegw_mirrored_requests_total", "Copies of requests for mirrors.", (*labels, "outcome"),
+                       (((*key, outcome), getattr(m, outcome)) for key, m in sorted(self._metrics.mirrors.items())
+                        for outcome in ("answered", "failed", "dropped")))
+
     def _of_upstreams(self) -> Iterator[Metric]:
         upstreams = sorted(self._metrics.upstreams.items())
         yield _counter("edgegw_upstream_connects_total", "Connections made to upstreams.", ("upstream",),
@@ -302,8 +314,9 @@ class _Families(Collector):
                      (((name,), m.connections) for name, m in upstreams))
         yield _gauge("edgegw_upstream_connections_idle", "Connections kept for a later request.", ("upstream",),
                      (((name,), m.idle) for name, m in upstreams))
-        yield _counter("edgegw_upstream_retries_total", "Requests sent again because a kept connection was closed.",
-                       ("upstream",), (((name,), m.retries) for name, m in upstreams))
+        yield _counter("edgegw_upstream_retries_total",
+                       "Requests sent again: because a kept connection was closed, or by a rule.", ("upstream",),
+                       (((name,), m.retries) for name, m in upstreams))
         yield _counter("edgegw_upstream_connect_failures_total", "Connections to upstreams that failed.",
                        ("upstream", "reason"),
                        (((name, reason), n) for name, m in upstreams for reason, n in m.connect_failures.items()))

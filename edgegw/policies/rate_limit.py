@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
-from secrets import token_bytes
 from typing import Final, Literal
 
 from attrs import frozen
 
-from edgegw.api import Accept, Certificate, IEnvironment, Peer, Reason, Reject, Verdict, option, policy
+from edgegw.api import Accept, IEnvironment, Peer, Reason, Reject, Verdict, option, policy
+from edgegw.policies.client_keys import UNIX, ClientKeys, unmapped
 from edgegw.policies.details import shown
 from edgegw.policies.token_buckets import TokenBuckets
 
@@ -18,9 +17,6 @@ __all__ = ["Config", "RateLimit", "parse_rate"]
 _ACCEPT: Final = Accept()
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,4})?(s|m|h|d)")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_KEY_BYTES: Final = 16
-#: Clients of a Unix socket, which have no address.
-_UNIX: Final = b"unix:"
 
 
 def parse_rate(text: str) -> tuple[int, float]:
@@ -116,11 +112,8 @@ class RateLimit:
         # use up its owner's tokens.
         self.waits = config.per != "address"
         self._prefixes = {4: config.ipv4_prefix, 6: config.ipv6_prefix}
-        self._ipv4_mask = -1 << 32 - config.ipv4_prefix
-        self._ipv6_mask = -1 << 128 - config.ipv6_prefix
+        self._keys = ClientKeys(config.ipv4_prefix, config.ipv6_prefix)
         self._allowed = f"{config.rate} and {burst} at once"
-        # So that nobody can find two identities that count as one.
-        self._secret = token_bytes(_KEY_BYTES)
 
     def check(self, peer: Peer) -> Verdict:
         """Take a token."""
@@ -128,49 +121,23 @@ class RateLimit:
         if self._per == "listener":
             key = coarse = b""
         elif self._per == "identity" and peer.verified and peer.certificate is not None:
-            key = coarse = self._identity(peer.certificate)
+            key = coarse = self._keys.identity(peer.certificate)
         else:
-            address = _unmapped(peer.ip)
-            key, coarse = self._address(address)
+            address = unmapped(peer.ip)
+            key, coarse = self._keys.address(address)
         wait = self._buckets.take(key, coarse, self._seconds())
         if wait <= 0:
             return _ACCEPT
         who = self._who(peer, key, address)
         return Reject(Reason.RATE_LIMITED, f"{who} connects more often than {self._allowed}; next in {wait:.3g} s")
 
-    def _identity(self, certificate: Certificate) -> bytes:
-        names = (
-            certificate.issuer, certificate.subject, certificate.uris, certificate.dns_names, certificate.emails,
-            certificate.ip_addresses,
-        )
-        # One that is called nothing is no other's renewal.
-        named: object = names if any(names[1:]) else certificate.sha256
-        return blake2b(
-            repr(named).encode("utf-8", "backslashreplace"), digest_size=_KEY_BYTES, key=self._secret
-        ).digest()
-
-    def _address(self, address: IPv4Address | IPv6Address | None) -> tuple[bytes, bytes]:
-        """Give the network whose connections are counted together, and the greater one that shares a bucket."""
-        if address is None:
-            return _UNIX, _UNIX
-        if isinstance(address, IPv4Address):
-            key = (int(address) & self._ipv4_mask).to_bytes(4, "big")
-            return key, key[:2]
-        key = (int(address) & self._ipv6_mask).to_bytes(16, "big")
-        return key, key[:4]
-
     def _who(self, peer: Peer, key: bytes, address: IPv4Address | IPv6Address | None) -> str:
         if not key:
             return f"everyone on {shown(peer.listener)}"
-        if key is _UNIX:
+        if key is UNIX:
             return "the Unix socket"
         if address is None:
             return f"the identity {shown(peer.subject or peer.sha256)}"
         bits = self._prefixes[address.version]
         return str(address) if bits == address.max_prefixlen else f"{address} (its /{bits})"
 
-
-def _unmapped(address: IPv4Address | IPv6Address | None) -> IPv4Address | IPv6Address | None:
-    """Give the IPv4 address that an IPv6 socket writes as ``::ffff:192.0.2.7``."""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return address if mapped is None else mapped

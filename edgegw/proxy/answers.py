@@ -8,7 +8,7 @@ from random import getrandbits
 from edgegw.headers.response import http_date
 from edgegw.wire.http1 import RequestHead
 
-__all__ = ["new_request_id", "render_answer"]
+__all__ = ["new_request_id", "phrase", "render_answer"]
 
 #: What a client is told of each status; the details are the log's.
 _TEXTS = {
@@ -22,6 +22,7 @@ _TEXTS = {
     414: "The request's target is too long.",
     417: "The expectation cannot be met.",
     421: "This connection is not for the host that was asked for.",
+    429: "There are too many requests.",
     431: "The request's header is too large.",
     500: "The gateway failed.",
     502: "The upstream gave no valid answer.",
@@ -29,6 +30,14 @@ _TEXTS = {
     504: "The upstream took too long.",
     505: "This version of HTTP is not supported.",
 }
+
+
+def phrase(status: int) -> bytes:
+    """Give the reason phrase of a status; empty where it has none."""
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b""
 
 
 def new_request_id() -> bytes:
@@ -49,25 +58,25 @@ def render_answer(
     """
     request_id = request_id or new_request_id()
     text = _TEXTS.get(status, "")
-    phrase = HTTPStatus(status).phrase
+    title = phrase(status).decode("ascii")
     accept = b",".join(head.values(b"accept")).lower() if head is not None else b""
     if b"json" in accept:
         # RFC 9457
         kind = b"application/problem+json"
-        problem = {"status": status, "title": phrase, "detail": text, "instance": request_id.decode("ascii")}
+        problem = {"status": status, "title": title, "detail": text, "instance": request_id.decode("ascii")}
         if reason:
             problem["reason"] = reason
         body = json.dumps(problem).encode("ascii") + b"\n"
     else:
         kind = b"text/plain; charset=utf-8"
         told = f"reason: {reason}\n" if reason else ""
-        body = f"{status} {phrase}\n{text}\n{told}".encode("ascii")
+        body = f"{status} {title}\n{text}\n{told}".encode("ascii")
     if not keep_alive:
         extra += b"connection: close\r\n"
     elif head is not None and head.version == 0:
         extra += b"connection: keep-alive\r\n"
     return b"HTTP/1.1 %d %b\r\nserver: edgegw\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n" % (
-        status, phrase.encode("ascii"), http_date(), kind, len(body),
+        status, title.encode("ascii"), http_date(), kind, len(body),
     ) + b"x-request-id: %b\r\n%b\r\n%b" % (
         request_id, extra, b"" if head is not None and head.method == b"HEAD" else body,
     )

@@ -1,15 +1,24 @@
 """A request's body on its way from a client's framing to the upstream's."""
 from __future__ import annotations
 
-from edgegw.headers.request import ConnectionHeaders
+from typing import Protocol
+
 from edgegw.observe.metrics import RequestMetrics
 from edgegw.wire.chunked import LAST_CHUNK, ChunkedDecoder, encode_chunk, encode_trailers
+from edgegw.wire.http1 import Field
 
-__all__ = ["BodyTooLarge", "RequestBody"]
+__all__ = ["BodyTooLarge", "RequestBody", "TrailerRules"]
+
+
+class TrailerRules(Protocol):
+    """What of the trailers goes on; :class:`edgegw.headers.request.ConnectionHeaders`."""
+
+    def trailers(self, fields: list[Field]) -> list[Field]:
+        """Give the trailers that go on."""
 
 
 class BodyTooLarge(Exception):
-    """More bytes than the listener lets through.
+    """More bytes than the listener, or the rule, lets through.
 
     :ivar status: 413.
     """
@@ -31,7 +40,7 @@ class RequestBody:
     __slots__ = ("_decoder", "_headers", "_left", "_limit", "_metrics", "_total", "done", "rest")
 
     def __init__(
-        self, length: int, limit: int | None, headers: ConnectionHeaders | None, metrics: RequestMetrics
+        self, length: int, limit: int | None, headers: TrailerRules | None, metrics: RequestMetrics
     ) -> None:
         self._metrics = metrics
         self._left = length

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet import protocol
 
 from edgegw.proxy.exchange import Exchange
+from edgegw.proxy.filtering import FilteredRequest
 from edgegw.proxy.pace import couple
 from edgegw.proxy.site import Site
 
@@ -27,7 +28,7 @@ class ClientConnection(protocol.Protocol):
     def __init__(self, site: Site) -> None:
         self._site = site
         self._listener_site = site
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | FilteredRequest | None = None
         self._sent = 0
         self._taken = 0
 

@@ -19,16 +19,15 @@ from edgegw.headers.request import HeaderRefusal
 from edgegw.identity import ConnectionInfo
 from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.answers import render_answer
-from edgegw.proxy.body import BodyTooLarge, RequestBody
-from edgegw.proxy.client import ClientConnection
+from edgegw.proxy.body import BodyTooLarge, RequestBody, TrailerRules
 from edgegw.proxy.exchange import Exchange
-from edgegw.proxy.framing import frame_response
+from edgegw.proxy.filtering import FilteredRequest, begin
 from edgegw.proxy.gate import RequestGate
 from edgegw.proxy.pace import Source, couple
+from edgegw.proxy.responding import RespondingConnection
 from edgegw.proxy.site import Site, Target
 from edgegw.verdict import Reject
-from edgegw.wire.chunked import LAST_CHUNK, encode_chunk, encode_trailers
-from edgegw.wire.http1 import EMPTY_LINES, Field, HTTPFault, RequestHead, ResponseHead, parse_request_head
+from edgegw.wire.http1 import EMPTY_LINES, HTTPFault, RequestHead, parse_request_head
 
 __all__ = ["HTTPConnection"]
 
@@ -47,7 +46,7 @@ _log = Logger("edgegw.http")
 
 
 @implementer(IHalfCloseableProtocol)
-class HTTPConnection(ClientConnection):
+class HTTPConnection(RespondingConnection):
     """The server's side of one connection.
 
     :ivar info: what is known of it.
@@ -60,14 +59,8 @@ class HTTPConnection(ClientConnection):
         self._gate = RequestGate(site, info, refusal)
         self._buffer = b""
         self._previous: RequestHead | None = None
-        self._head: RequestHead | None = None
-        self._body: RequestBody | None = None
         self._waits_for = _IDLE
         self._taking = False
-        self._keep_alive = True
-        self._responding = False
-        self._chunked = False
-        self._unread = False
         self._full = False
         self._body_paused = False
         self._half_closed = False
@@ -120,7 +113,7 @@ class HTTPConnection(ClientConnection):
                 )
             except HTTPFault as fault:
                 self._head = None
-                self._refuse(fault.status, fault.detail)
+                self.refuse(fault.status, fault.detail)
                 break
             if head is None:
                 if self._waits_for != _HEAD:
@@ -146,7 +139,7 @@ class HTTPConnection(ClientConnection):
             site.http.max_requests is None or self._requests < site.http.max_requests
         )
         if head.method in _UNSUPPORTED_METHODS:
-            self._refuse(405, head.method.decode("ascii", "replace"), _ALLOW)
+            self.refuse(405, head.method.decode("ascii", "replace"), _ALLOW)
             return
         self._gate.look_at(self, site, head)
 
@@ -156,6 +149,9 @@ class HTTPConnection(ClientConnection):
             return
         destination = self._gate.destination
         site = self._site = destination.site
+        if target.filters is not None:
+            begin(self, head, target, target.filters, destination)
+            return
         backend = target.choose()
         if backend is None:
             self.own_answer(500)
@@ -163,12 +159,12 @@ class HTTPConnection(ClientConnection):
         length = head.length
         limit = site.http.max_body_bytes
         if limit is not None and length > limit:
-            self._refuse(413, f"a body of {length} bytes")
+            self.refuse(413, f"a body of {length} bytes")
             return
         try:
             lines = destination.request_lines(head)
         except HeaderRefusal as refusal:
-            self._refuse(refusal.status, refusal.detail)
+            self.refuse(refusal.status, refusal.detail)
             return
         exchange = Exchange(
             self, backend, head.method, b"%b %b HTTP/1.1\r\n" % (head.method, head.target),
@@ -178,14 +174,29 @@ class HTTPConnection(ClientConnection):
         if not length:
             exchange.start(b"", True, False)
         else:
-            self._begin_body(head, exchange)
+            self._begin_body(head, exchange, limit, destination.headers)
+
+    def carry(self, head: RequestHead, exchange: FilteredRequest, limit: int | None, trailers: TrailerRules) -> None:
+        """Give a request that filters look at to its exchange, with its body as it comes.
+
+        :param limit: bytes that the body may have.
+        """
+        if limit is not None and head.length > limit:
+            exchange.abandon(0)
+            self.refuse(413, f"a body of {head.length} bytes")
+            return
+        self._exchange = exchange
+        if not head.length:
+            exchange.start(b"", True, False)
+        else:
+            self._begin_body(head, exchange, limit, trailers)
 
     # --- the request's body -----------------------------------------------------------------
 
-    def _begin_body(self, head: RequestHead, exchange: Exchange) -> None:
-        self._body = RequestBody(
-            head.length, self._site.http.max_body_bytes, self._gate.destination.headers, exchange.metrics
-        )
+    def _begin_body(
+        self, head: RequestHead, exchange: Exchange | FilteredRequest, limit: int | None, trailers: TrailerRules | None
+    ) -> None:
+        self._body = RequestBody(head.length, limit, trailers, exchange.metrics)
         self._waits_for = _BODY
         self._read_on()
         if not head.expects_continue:
@@ -194,7 +205,7 @@ class HTTPConnection(ClientConnection):
         try:
             wire = self._body.feed(data) if data else b""
         except (HTTPFault, BodyTooLarge) as fault:
-            self._refuse(fault.status, str(fault))
+            self.refuse(fault.status, str(fault))
             return
         ended = self._body.done
         if ended:
@@ -232,7 +243,7 @@ class HTTPConnection(ClientConnection):
             self._abandon()
             self.cut()
         else:
-            self._refuse(status, detail)
+            self.refuse(status, detail)
 
     def pause_body(self) -> None:
         """See ``Downstream``."""
@@ -250,59 +261,7 @@ class HTTPConnection(ClientConnection):
             self._site.deadlines.watch(self, monotonic() + self._site.http.body_idle_timeout)
         self.transport.resumeProducing()
 
-    # --- the response -----------------------------------------------------------------------
-
-    def interim(self, head: ResponseHead) -> None:
-        """See ``Downstream``."""
-        request = self._head
-        if request is None or request.version == 0:
-            return  # RFC 9110 §15.2: not to an HTTP/1.0 client
-        lines, _ = self._site.response_headers.block(head.fields, head.options)
-        self._send(b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines))
-        if head.status == 100 and self._body is not None:
-            self._site.deadlines.watch(self, monotonic() + self._site.http.body_idle_timeout)
-
-    def respond(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
-        """See ``Downstream``."""
-        request = self._head
-        assert request is not None
-        self._responding = True
-        self._chunked = False
-        site = self._site
-        if self._body is not None or site.retired:
-            # What is left of the request would have to be read before the next one.
-            self._keep_alive = False
-            self._unread = self._body is not None
-        forward = head.forward
-        if forward is not None and forward[0] is site:
-            begin = forward[1]
-        else:
-            lines, same_again = site.response_headers.block(head.fields, head.options)
-            begin = b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, lines)
-            if same_again:
-                head.forward = (site, begin)
-        framing, self._chunked, self._keep_alive = frame_response(request, head, length, self._keep_alive)
-        out = b"%b%b\r\n" % (begin, framing)
-        if self._chunked:
-            data = encode_chunk(data) if data else b""
-        self._send(out + data if data else out)
-        if ended:
-            self._response_ended()
-        else:
-            self._watch_client()
-
-    def respond_more(self, data: bytes, ended: bool, trailers: list[Field]) -> None:
-        """See ``Downstream``."""
-        if self._chunked:
-            data = encode_chunk(data) if data else b""
-            if ended:
-                trailers = self._site.response_headers.trailers(trailers)
-                data += encode_trailers(trailers) if trailers else LAST_CHUNK
-        self._send(data)
-        if ended:
-            self._response_ended()
-        elif self.transport.unsent:
-            self._watch_client()
+    # --- the end of a response --------------------------------------------------------------
 
     def _response_ended(self) -> None:
         """The response is complete; on to the next request, or to the end."""
@@ -368,17 +327,13 @@ class HTTPConnection(ClientConnection):
 
     def answer(self, status: int, extra: bytes = b"", reason: str = "", request_id: bytes = b"") -> None:
         """See ``Downstream``."""
-        head = self._head
-        if self._body is not None or (head is not None and head.length and self._exchange is None):
-            # The body was not read, so that no next request can be found behind it.
-            self._keep_alive = False
-            self._unread = True
+        self._leave_body()
         if self._site.retired:
             self._keep_alive = False
-        self._send(render_answer(status, head, self._keep_alive, extra, reason, request_id))
+        self._send(render_answer(status, self._head, self._keep_alive, extra, reason, request_id))
         self._response_ended()
 
-    def _refuse(self, status: int, detail: str, extra: bytes = b"") -> None:
+    def refuse(self, status: int, detail: str, extra: bytes = b"") -> None:
         """Answer and close: after this nothing that the client sends is believed."""
         (_log.info if status < 500 else _log.error)(
             "{status} to {peer} on {listener}: {detail}",
@@ -422,7 +377,7 @@ class HTTPConnection(ClientConnection):
         elif waits_for == _HEAD:
             self._head = None
             self._buffer = b""
-            self._refuse(408, "the request's head took too long")
+            self.refuse(408, "the request's head took too long")
         elif waits_for == _BODY and not self._body_paused:
             self._body_fault(408, "the request's body stopped")
         else:

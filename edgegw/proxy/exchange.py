@@ -19,12 +19,12 @@ from edgegw.upstream.connection import UpstreamConnection
 from edgegw.upstream.pool import EndpointPool, Opening
 from edgegw.wire.http1 import Field, ResponseHead
 
-__all__ = ["Downstream", "Exchange"]
+__all__ = ["IDEMPOTENT", "Downstream", "Exchange"]
 
 _log = Logger("edgegw.proxy")
 
 #: Methods that may be sent again (RFC 9110 §9.2.2).
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _STATUS = {"closed": 502, "reset": 502, "bad_response": 502, "timeout": 504, "alert": 503}
 
 
@@ -232,7 +232,7 @@ class Exchange:
             return
         # Nothing can have been done by an upstream that closed a connection it had kept idle; but only
         # the request's method says that it would do no harm if something had.
-        if unanswered and self._ended and not self._body_sent and self._method in _IDEMPOTENT:
+        if unanswered and self._ended and not self._body_sent and self._method in IDEMPOTENT:
             upstream.metrics.retries += 1
             assert self._pool is not None
             self._connect(self._pool)

@@ -263,6 +263,7 @@ class Generation:
     def stop(self) -> None:
         """Let its plugins end: nobody asks them any more."""
         self._replaced = ()
+        self._sites.close()
         self._deadlines.stop()
         for renewal in self._renewals:
             renewal.stop()
@@ -331,6 +332,7 @@ class Generation:
 
     def abort(self) -> None:
         """Cut what is left."""
+        self._sites.close()
         for profile in self._profiles.values():
             for transport in tuple(profile.transports):
                 transport.abortConnection()

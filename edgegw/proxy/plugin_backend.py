@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import AsyncIterator, Callable
-from http import HTTPStatus
 from math import inf
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -23,6 +22,7 @@ from edgegw.deadlines import Deadlines
 from edgegw.identity import ConnectionInfo
 from edgegw.model import Upstream
 from edgegw.observe.metrics import UpstreamMetrics
+from edgegw.proxy.answers import phrase
 from edgegw.proxy.backend_body import WaitingBody
 from edgegw.upstream.connection import Receiver
 from edgegw.wire.chunked import ChunkedDecoder
@@ -115,8 +115,9 @@ class PluginCall:
     """
 
     __slots__ = (
-        "_abandoned", "_body_taken", "_decoder", "_ended", "_head_only", "_paused", "_receiver", "_resume",
-        "_since_turn", "_streaming", "_task", "_upstream", "_waits", "deadline", "transport", "watched_until",
+        "_abandoned", "_body_taken", "_decoder", "_ended", "_head_only", "_paused", "_receiver", "_response_timeout",
+        "_resume", "_since_turn", "_streaming", "_task", "_upstream", "_waits", "deadline", "transport",
+        "watched_until",
     )
 
     def __init__(self, upstream: PluginUpstream) -> None:
@@ -136,6 +137,11 @@ class PluginCall:
         self._abandoned = False
         self._since_turn = [0, 0]
         self._task: Deferred[None] | None = None
+        self._response_timeout = upstream.model.response_timeout
+
+    def allow(self, seconds: float | None) -> None:
+        """See :meth:`edgegw.upstream.connection.UpstreamConnection.allow`."""
+        self._response_timeout = self._upstream.model.response_timeout if seconds is None else seconds
 
     # --- the request ------------------------------------------------------------------------
 
@@ -156,7 +162,7 @@ class PluginCall:
             return
         if head.length < 0:
             self._decoder = ChunkedDecoder()
-        self._watch(self._upstream.model.response_timeout)
+        self._watch(self._response_timeout)
         self.send_body(data[head.size :], ended)
         task = Deferred.fromCoroutine(self._run(self._request(head, receiver.info)))
         task.addErrback(self._gone_wrong)
@@ -182,7 +188,7 @@ class PluginCall:
             self._ended = True
             if not self._streaming:
                 # The time for the response begins when the backend can have the whole request.
-                self._watch(self._upstream.model.response_timeout)
+                self._watch(self._response_timeout)
             self.transport.end()
 
     def _body_wanted(self) -> None:
@@ -246,7 +252,7 @@ class PluginCall:
         # In answer to HEAD an empty body with a length tells of the one that GET would get.
         if whole and length is not None and length != size and (size or not self._head_only):
             raise ValueError(f"a length of {length} was given with a body of {size} bytes")
-        head = ResponseHead(int(status), _phrase(int(status)), 1, header_fields(response.headers), b"")
+        head = ResponseHead(int(status), phrase(int(status)), 1, header_fields(response.headers), b"")
         if self._head_only and status not in (204, 304):
             head.length = length if length is not None else size or UNTIL_CLOSE
         return head
@@ -373,7 +379,7 @@ class PluginCall:
         taken = self.transport.taken
         if self.transport.waited_for or (not self._ended and taken != self._body_taken):
             self._body_taken = taken
-            self._watch(model.idle_timeout if self._streaming else model.response_timeout)
+            self._watch(model.idle_timeout if self._streaming else self._response_timeout)
             return
         detail = "the response stopped" if self._streaming else "no response in time"
         self._fail("timeout", f"{self._upstream.kind}: {detail}")
@@ -396,13 +402,6 @@ class PluginCall:
 
     def stopProducing(self) -> None:
         """The client is gone; whoever sent the request abandons it."""
-
-
-def _phrase(status: int) -> bytes:
-    try:
-        return HTTPStatus(status).phrase.encode("ascii")
-    except ValueError:
-        return b""
 
 
 def _bounded(error: BaseException) -> str:

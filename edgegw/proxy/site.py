@@ -16,6 +16,7 @@ from edgegw.upstream.upstream import UpstreamPool
 from edgegw.wire.http1 import RequestHead
 
 if TYPE_CHECKING:
+    from edgegw.proxy.rule_filters import RuleFilters
     from edgegw.tls.profile import PortProfile
 
 __all__ = ["Backend", "Site", "Target"]
@@ -37,13 +38,21 @@ class Target:
     """What stands behind a rule.
 
     :param own: counts the requests that the gateway answers itself.
+    :ivar filters: what is done with requests and responses; ``None`` does nothing.
     :ivar access: what the rule demands of the client; ``None`` demands nothing.
     """
 
-    __slots__ = ("_backends", "_only", "_total", "access", "own")
+    __slots__ = ("_backends", "_only", "_total", "access", "filters", "own")
 
-    def __init__(self, backends: list[Backend], own: RequestMetrics, access: RuleAccess | None = None) -> None:
+    def __init__(
+        self,
+        backends: list[Backend],
+        own: RequestMetrics,
+        access: RuleAccess | None = None,
+        filters: RuleFilters | None = None,
+    ) -> None:
         self.access = access
+        self.filters = filters
         self._backends = [backend for backend in backends if backend.weight > 0]
         self._only = self._backends[0] if len(self._backends) == 1 else None
         self._total = sum(backend.weight for backend in self._backends)

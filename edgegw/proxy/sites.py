@@ -9,14 +9,29 @@ from edgegw.headers.request import RequestHeaders
 from edgegw.headers.response import ResponseHeaders
 from edgegw.interfaces import IHeaderInjector
 from edgegw.match.routes import RouteTable
-from edgegw.model import ClientRequirement, Gateway, Listener, Route, RouteMatch, RouteRule, Upstream
+from edgegw.model import (
+    NO_FILTERS,
+    ClientRequirement,
+    ExternalAuth,
+    Gateway,
+    Listener,
+    Mirror,
+    Route,
+    RouteMatch,
+    RouteRule,
+    Upstream,
+)
 from edgegw.model import Protocol as ListenerProtocol
 from edgegw.names import covers
 from edgegw.observe.metrics import Metrics
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.access import RuleAccess
+from edgegw.proxy.external_auth import AuthService
+from edgegw.proxy.mirroring import MirrorTarget
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.policing import chain_of
+from edgegw.proxy.rate_limiting import RateLimiter
+from edgegw.proxy.rule_filters import RuleFilters
 from edgegw.proxy.site import Backend, Site, Target
 from edgegw.tls.context import ContextError
 from edgegw.tls.verification import Clock
@@ -33,6 +48,7 @@ class SiteBuilder:
     :ivar upstreams: by name.
     :ivar sites: those that were made.
     :ivar chains: the policies of rules.
+    :ivar mirrors: of rules and their backends.
     :ivar keeps_chain: by a listener's name, whether a rule reads the chain that its clients were verified with.
     """
 
@@ -52,6 +68,9 @@ class SiteBuilder:
         self._count_error = count_error
         self._clock = clock
         self._targets: dict[tuple[str, int, int], Target] = {}
+        self.mirrors: list[MirrorTarget] = []
+        self._auth_services: dict[ExternalAuth, AuthService] = {}
+        self._limiters: dict[tuple[str, int], RateLimiter] = {}
         self.sites: list[Site] = []
         self.chains: list[PolicyChain] = []
         self.keeps_chain: dict[str, bool] = {}
@@ -69,7 +88,11 @@ class SiteBuilder:
         entries = list(self._entries(listener))
         demands = [target.access for _, _, target in entries if target.access is not None]
         # A request that only some clients may make is one that others could try to smuggle past its match.
-        restricted = bool(demands) or any(match.identity for _, match, _ in entries)
+        restricted = (
+            bool(demands)
+            or any(match.identity for _, match, _ in entries)
+            or any(target.filters is not None and target.filters.auth is not None for _, _, target in entries)
+        )
         needs_chain = any(access.needs_chain for access in demands)
         self.keeps_chain[listener.name] = self.keeps_chain.get(listener.name, False) or needs_chain
         secret = frozenset(name for one in injectors for name in one.owned_responses)
@@ -124,7 +147,45 @@ class SiteBuilder:
             for ref in rule.backends
         ]
         own = self._metrics.requests(listener.name, "", "")
-        return Target(backends, own, self.build_access(listener, route, number, rule))
+        filters = self._build_filters(listener, route, number, rule, backends)
+        return Target(backends, own, self.build_access(listener, route, number, rule), filters)
+
+    def _build_filters(
+        self, listener: Listener, route: Route, number: int, rule: RouteRule, backends: list[Backend]
+    ) -> RuleFilters | None:
+        if rule.filters == NO_FILTERS and all(ref.filters == NO_FILTERS for ref in rule.backends):
+            return None
+        own = {backend: ref.filters for backend, ref in zip(backends, rule.backends, strict=True)}
+        limit = rule.filters.rate_limit
+        limiter = None
+        if limit is not None:
+            # One for a rule, however many listeners it is on.
+            limiter = self._limiters.setdefault((route.name, number), RateLimiter(limit))
+
+        def mirror(model: Mirror) -> MirrorTarget:
+            metrics = self._metrics.mirror(listener.name, route.name, model.upstream)
+            target = MirrorTarget(model, self.upstreams[model.upstream], metrics)
+            self.mirrors.append(target)
+            return target
+
+        own_metrics = self._metrics.requests(listener.name, route.name, "")
+        return RuleFilters(self._reactor, rule, own, own_metrics, limiter, self._auth(rule), mirror)
+
+    def _auth(self, rule: RouteRule) -> AuthService | None:
+        model = rule.filters.external_auth
+        if model is None:
+            return None
+        service = self._auth_services.get(model)
+        if service is None:
+            service = self._auth_services[model] = AuthService(self._reactor, model)
+        return service
+
+    def close(self) -> None:
+        """Give up what the requests of rules have set off beside them."""
+        for mirror in self.mirrors:
+            mirror.close()
+        for service in self._auth_services.values():
+            service.close()
 
     def build_access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
         """Make what a rule demands of clients; ``None`` where it demands nothing."""

@@ -119,6 +119,11 @@ class UpstreamConnection(protocol.Protocol):
         self._waits = False
         self._sent = 0
         self._taken = 0
+        self._response_timeout = pool.response_timeout
+
+    def allow(self, seconds: float | None) -> None:
+        """Give the next responses so long for their heads; ``None`` for the pool's ``response_timeout`` again."""
+        self._response_timeout = self.pool.response_timeout if seconds is None else seconds
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -137,7 +142,7 @@ class UpstreamConnection(protocol.Protocol):
         self._sent += len(data)
         self._state = _HEAD
         self._interim = 0
-        self.pool.deadlines.watch(self, monotonic() + self.pool.response_timeout)
+        self.pool.deadlines.watch(self, monotonic() + self._response_timeout)
         self.transport.write(data)
 
     def send_body(self, data: bytes, ended: bool) -> None:
@@ -150,7 +155,7 @@ class UpstreamConnection(protocol.Protocol):
             self._request_open = False
             if self._state == _HEAD:
                 # The time for the response begins when the upstream can have the whole request.
-                self.pool.deadlines.watch(self, monotonic() + self.pool.response_timeout)
+                self.pool.deadlines.watch(self, monotonic() + self._response_timeout)
 
     def abandon(self) -> None:
         """Nobody waits for the rest of this exchange any more."""
@@ -363,7 +368,7 @@ class UpstreamConnection(protocol.Protocol):
             late = not self._request_open or self._waits
         self._taken = taken
         if not late:
-            timeout = self.pool.idle_timeout if unsent else self.pool.response_timeout
+            timeout = self.pool.idle_timeout if unsent else self._response_timeout
             self.pool.deadlines.watch(self, monotonic() + timeout)
         return not late
 
