@@ -310,7 +310,7 @@ class TLSListener:
             resumed = cipher is not None and openssl.was_resumed(tls)
             if cipher is None and _version_is_chosen(tls):
                 # Under TLS 1.2 a certificate is refused before there is a cipher suite to be told.
-                version = tls.get_protocol_version_name()
+                version, group = tls.get_protocol_version_name(), tls.get_group_name()
         return self._record.add(
             self.model.name, str(transport.hostname), int(transport.client[1]),
             transport.server_name if info is None else info.server_name, version, cipher, group, resumed, status,
