@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from edgegw.filters.places import Asked, location, rewritten_host, rewritten_target
 from edgegw.model import PathModifier, PathModifierType, Redirect, Rewrite
 
-CASES = json.loads((Path(__file__).parent / "rewrite_redirect.json").read_text())
+CASES = json.loads((Path(__file__).parent / "data" / "rewrite_redirect.json").read_text())
 PORTS = {"http": 80, "https": 443}
 
 
