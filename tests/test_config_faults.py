@@ -614,6 +614,5 @@ upstreams: [{name: app, endpoints: []}]
             (5, 26, "routes[1].hostnames", "empty"),
             (5, 41, "routes[1].listeners", "empty"),
             (5, 63, "routes[1].rules[0].matches", "empty"),
-            (5, 77, "routes[1].rules[0].backends", "empty"),
             (6, 36, "upstreams[0].endpoints", "empty"),
         )

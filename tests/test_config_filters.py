@@ -227,6 +227,9 @@ class FilterConfigTests(ConfigTestCase):
     def test_no_backends(self) -> None:
         """A rule that sends requests nowhere answers them."""
         self.fault("client: none", "has no backends")
+        loaded = self.load(BEGIN % "" + ROUTES % "backends: []")
+        self.assertEqual(loaded.gateway.routes[0].rules[0].backends, ())
+        self.assertIn("backends: is an empty list: requests get 500", str(loaded.warnings[0]))
 
     def test_every_fault(self) -> None:
         """All of them are told at once."""

@@ -41,7 +41,7 @@ RULE: Final = Record(
             MATCHES,
             "What a request must be: any of these. Default: anything.",
         ),
-        Field("backends", ListOf(BACKEND, 1), "Where requests go; needed unless the rule answers by itself."),
+        Field("backends", ListOf(BACKEND), "Where requests go; needed unless the rule answers by itself.  Empty: 500."),
         Field(
             "client",
             Choice(ClientRequirement),

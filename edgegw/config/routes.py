@@ -9,6 +9,7 @@ from edgegw.config.document_routes import BACKEND, RULE
 from edgegw.config.faults import Report
 from edgegw.config.filters import FilterTranslation, check_upstream_name
 from edgegw.config.matches import translate_matches
+from edgegw.config.nodes import Sequence
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.shapes import Item, Section, did_you_mean
 from edgegw.model import BackendRef, ClientRequirement, Listener, PathMatchType, Route, RouteRule
@@ -71,6 +72,9 @@ def _rule(
     backends = tuple([_backend(item, upstreams, filters, has_prefix, report) for item in section.items("backends")])
     if backends and not any(backend.weight for backend in backends):
         report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
+    given = section.node.values.get("backends")
+    if isinstance(given, Sequence) and not given.items:
+        report.warn(given, "is an empty list: requests get 500", "give one or more")
     policies = plugins.policies(section.get("policies"))
     needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
     rule = RouteRule(
