@@ -7,7 +7,17 @@ from typing import Any
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
 
-from edgegw.model import Balancing, BalancingPolicy, Endpoint, EndpointKind, OutlierDetection, Resolution, Upstream
+from edgegw.model import (
+    Balancing,
+    BalancingPolicy,
+    Endpoint,
+    EndpointKind,
+    OutlierDetection,
+    Resolution,
+    Upstream,
+    UpstreamTLS,
+    UpstreamVerification,
+)
 from edgegw.observe.admin import AdminSite
 
 from .gateway import answer, gateway, http_listener, start_gateway, until
@@ -61,7 +71,7 @@ class PageTests(BalancingCase):
         self.assertEqual((two["picks"], two["ejections"], two["last_check"]), (2, 1, "ok"))
         self.assertTrue(29 < two["ejected_for"] <= 30)
         self.assertEqual((three["picks"], three["last_check"]), (0, "status 500"))
-        self.assertEqual(upstream["policy"], "round_robin")
+        self.assertEqual((upstream["policy"], upstream["tls_verification"]), ("round_robin", None))
         label = f"127.0.0.1:{bad.port}"
         for state, number in [("ready", 0), ("ejected", 1), ("failing", 0)]:
             self.assertEqual(self.sample("edgegw_upstream_endpoints", endpoint=label, state=state), number)
@@ -74,7 +84,10 @@ class PageTests(BalancingCase):
         unfound = Endpoint("_http._tcp.test", 0, kind=EndpointKind.SRV)
         self.running = await start_gateway(self, gateway(
             [http_listener()],
-            Upstream("b", (nobody(),), balancing=Balancing(BalancingPolicy.RANDOM)),
+            Upstream(
+                "b", (nobody(),), balancing=Balancing(BalancingPolicy.RANDOM),
+                tls=UpstreamTLS(verify=UpstreamVerification.NONE),
+            ),
             Upstream("a", (unfound,), resolution=Resolution((nobody(),))),
         ))
         self.site()
@@ -82,7 +95,8 @@ class PageTests(BalancingCase):
         self.assertEqual([one["name"] for one in got["upstreams"]], ["a", "b"])
         self.assertEqual(got["next"], None)
         self.assertEqual(got["upstreams"][0]["unresolved"], ["srv:_http._tcp.test"])
-        self.assertEqual([one["policy"] for one in (await self.page("?name=b"))["upstreams"]], ["random"])
+        (one,) = (await self.page("?name=b"))["upstreams"]
+        self.assertEqual((one["policy"], one["tls_verification"]), ("random", "none"))
         for query, status in [("?name=c", 404), ("?nam=b", 400), ("?name=a&name=b", 400)]:
             self.assertEqual((await fetch(self.admin, "/upstreams" + query)).status, status)
 

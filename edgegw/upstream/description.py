@@ -20,6 +20,7 @@ def describe_upstream(upstream: UpstreamPool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": upstream.model.name,
         "policy": upstream.model.balancing.policy.value,
+        "tls_verification": None if upstream.model.tls is None else upstream.model.tls.verify.value,
         "connections": {
             "open": metrics.connections, "idle": metrics.idle, "opening": metrics.connecting,
         },
