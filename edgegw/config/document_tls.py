@@ -11,7 +11,14 @@ from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Sectio
 from edgegw.config.suites import CIPHER_SUITES, parse_cipher_suite, parse_group, parse_signature_algorithm
 from edgegw.model import ClientValidation, OnMissing, RefuseWith, TLSSettings, TLSVersion, ValidationMode
 
-__all__ = ["CIPHER_SUITE_LIST", "CLIENT_VALIDATION", "GROUP_LIST", "TLS", "VALIDATION_OR_NONE", "check_versions"]
+__all__ = [
+    "CIPHER_SUITES_FIELD",
+    "CLIENT_VALIDATION",
+    "GROUP_LIST",
+    "TLS",
+    "VALIDATION_OR_NONE",
+    "check_versions",
+]
 
 
 def _check_validation(section: Section, report: Report) -> None:
@@ -153,24 +160,25 @@ def _check_tls(section: Section, report: Report) -> None:
         report.fault(section.at("ocsp_responder"), "is asked by nobody", remedy)
 
 
-CIPHER_SUITE_LIST: Final = ListOf(
+_CIPHER_SUITE_LIST: Final = ListOf(
     Parsed("a cipher suite", parse_cipher_suite, {"enum": list(CIPHER_SUITES)}), 1, distinct=True
 )
 GROUP_LIST: Final = ListOf(
     Parsed("a group", parse_group, {"pattern": r"^[A-Za-z][A-Za-z0-9_+\-]*$"}), 1, distinct=True
 )
 _tls = TLSSettings(())
+CIPHER_SUITES_FIELD: Final = Field(
+    "cipher_suites",
+    _CIPHER_SUITE_LIST,
+    "By preference, IANA's or OpenSSL's names; a version of which no suite is named keeps its own.",
+    (*_tls.tls13_ciphers, *_tls.tls12_ciphers),
+)
 TLS: Final = Record(
     (
         Field("certificates", ListOf(_CERTIFICATE, 1, 1000), "What the listener shows, chosen by SNI.", REQUIRED),
         setting(_tls, "min_version", Choice(TLSVersion), "The oldest version of TLS."),
         setting(_tls, "max_version", Choice(TLSVersion), "The newest version of TLS."),
-        Field(
-            "cipher_suites",
-            CIPHER_SUITE_LIST,
-            "By preference, IANA's or OpenSSL's names; a version of which no suite is named keeps its own.",
-            (*_tls.tls13_ciphers, *_tls.tls12_ciphers),
-        ),
+        CIPHER_SUITES_FIELD,
         setting(
             _tls,
             "groups",

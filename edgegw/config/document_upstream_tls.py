@@ -5,7 +5,7 @@ from typing import Final
 
 from edgegw.config.addresses import parse_hostname, parse_ip_address
 from edgegw.config.document_terms import FILE, HOSTNAME, setting
-from edgegw.config.document_tls import CIPHER_SUITE_LIST, GROUP_LIST, check_versions
+from edgegw.config.document_tls import CIPHER_SUITES_FIELD, GROUP_LIST, check_versions
 from edgegw.config.faults import Report
 from edgegw.config.scalars import Boolean, Choice, Parsed, Text, Unparsable
 from edgegw.config.shapes import REQUIRED, Alternatives, Field, ListOf, OrWord, Record, Section
@@ -107,12 +107,7 @@ UPSTREAM_TLS: Final = Record(
         Field("client_certificate", _CLIENT_CERTIFICATE, "What the gateway shows to an upstream that asks for it."),
         setting(_tls, "min_version", Choice(TLSVersion), "The oldest version of TLS."),
         setting(_tls, "max_version", Choice(TLSVersion), "The newest version of TLS."),
-        Field(
-            "cipher_suites",
-            CIPHER_SUITE_LIST,
-            "By preference, IANA's or OpenSSL's names; a version of which no suite is named keeps its own.",
-            (*_tls.tls13_ciphers, *_tls.tls12_ciphers),
-        ),
+        CIPHER_SUITES_FIELD,
         setting(_tls, "groups", GROUP_LIST, "Key exchange groups by preference."),
         setting(_tls, "session_resumption", Boolean(), "Resume sessions, for each endpoint its own."),
     ),

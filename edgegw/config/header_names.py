@@ -6,15 +6,20 @@ from typing import Final
 
 from edgegw.config.scalars import Parsed, Text, Unparsable
 
-__all__ = ["HEADER_VALUE", "REQUEST_HEADER", "RESPONSE_HEADER", "parse_request_header", "parse_response_header"]
+__all__ = [
+    "HEADER_VALUE",
+    "HOP_BY_HOP",
+    "REQUEST_HEADER",
+    "RESPONSE_HEADER",
+    "parse_request_header",
+    "parse_response_header",
+]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^`|~0-9a-z_-]+")
-#: What frames a message, or belongs to one connection (RFC 9110 §7.6.1, RFC 9112 §6).
-_FRAMING: Final = frozenset(
+#: What belongs to one connection and does not reach upstreams (RFC 9110 §7.6.1).
+HOP_BY_HOP: Final = frozenset(
     {
         "connection",
-        "content-length",
-        "expect",
         "http2-settings",
         "keep-alive",
         "proxy-authenticate",
@@ -26,6 +31,8 @@ _FRAMING: Final = frozenset(
         "upgrade",
     }
 )
+#: That, and what else frames a message (RFC 9112 §6).
+_FRAMING: Final = HOP_BY_HOP | {"content-length", "expect"}
 #: What the gateway says of the way a request came.
 _WAY: Final = frozenset(
     {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-request-id"}

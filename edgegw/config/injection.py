@@ -13,6 +13,7 @@ from zope.interface.exceptions import Invalid as InterfaceFault
 from zope.interface.verify import verifyObject
 
 from edgegw.config.faults import Place, Report, shown
+from edgegw.config.header_names import HOP_BY_HOP
 from edgegw.config.nodes import Mapping, Node, Scalar, ScalarType
 from edgegw.config.policies import PLUGIN, PluginTranslation
 from edgegw.config.scalars import Boolean, Choice, Parsed, Unparsable
@@ -58,20 +59,6 @@ DEFAULT_INJECTION: Final[tuple[HeaderInjection, ...]] = (XFCC(),)
 
 _TOKEN = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z_-]+")
 _LOWER_TOKEN: Final = r"[!#$%&'*+.^`|~0-9a-z-]+"
-_HOP_BY_HOP: Final = frozenset(
-    {
-        "connection",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 _GATEWAYS_OWN: Final = frozenset(
     {
         "content-length",
@@ -107,7 +94,7 @@ def parse_header_name(text: str) -> str:
         )
     if text != text.lower():
         raise Unparsable("is not in lower case", f"write {text.lower()}")
-    if text in _HOP_BY_HOP:
+    if text in HOP_BY_HOP:
         raise Unparsable("belongs to the connection and does not reach upstreams (RFC 9110 §7.6.1)", "use another name")
     if text in _GATEWAYS_OWN:
         raise Unparsable("is set by the gateway itself", "use another name")

@@ -170,14 +170,17 @@ class Exchange:
         )
         self._tried = (*self._tried, pool)
         following = upstream.another_endpoint(self, self._tried)
-        if following is not None:
-            connection = following.take()
-            if connection is None:
-                self._connect(following)
-            else:
-                self._send(following, connection)
-            return
-        self._give_up(503, "no endpoint could be reached")
+        if following is None:
+            self._give_up(503, "no endpoint could be reached")
+        else:
+            self._go_to(following)
+
+    def _go_to(self, pool: EndpointPool | PluginUpstream) -> None:
+        connection = pool.take()
+        if connection is None:
+            self._connect(pool)
+        else:
+            self._send(pool, connection)
 
     def _send(self, pool: EndpointPool | PluginUpstream, connection: UpstreamConnection | PluginCall) -> None:
         self._connecting = None

@@ -208,11 +208,7 @@ class RetryingExchange(Exchange):
         if pool is None:
             self._give_up(503, "the upstream has no endpoint")
             return
-        connection = pool.take()
-        if connection is None:
-            self._connect(pool)
-        else:
-            self._send(pool, connection)
+        self._go_to(pool)
 
     def _another(self) -> EndpointPool | PluginUpstream | None:
         """Give the endpoint of the next try, another one than that of the last where there is one."""
