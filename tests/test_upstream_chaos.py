@@ -13,7 +13,19 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from edgegw.model import ActiveHealthCheck, Endpoint, OutlierDetection, Upstream
+from edgegw.model import (
+    NO_FILTERS,
+    ActiveHealthCheck,
+    BackendRef,
+    Endpoint,
+    Filters,
+    OutlierDetection,
+    Retry,
+    Route,
+    RouteRule,
+    Timeouts,
+    Upstream,
+)
 
 from .gateway import gateway, http_listener, in_thread, start_gateway, until
 from .raw_client import Client, connect, read_response
@@ -96,8 +108,8 @@ class Load:
 class ChaosTests(TestCase):
     """Three processes behind one upstream."""
 
-    async def start(self) -> None:
-        """Start everything, and the load."""
+    async def start(self, filters: Filters = NO_FILTERS) -> None:
+        """Start everything, and the load; ``filters`` are those of the rule."""
         self.processes = [UpstreamProcess(name) for name in ("a", "b", "c")]
         for process in self.processes:
             self.addCleanup(process.kill)
@@ -108,7 +120,10 @@ class ChaosTests(TestCase):
             health_check=ActiveHealthCheck(interval=0.1, timeout=0.5, unhealthy_threshold=2, healthy_threshold=2),
             outlier_detection=OutlierDetection(base_ejection_time=0.2, max_ejected=67),
         )
-        self.running = await start_gateway(self, gateway([http_listener()], model))
+        rule = RouteRule(backends=(BackendRef("app"),), filters=filters)
+        self.running = await start_gateway(
+            self, gateway([http_listener()], model, routes=[Route("all", rules=(rule,))])
+        )
         self.metrics = self.running.metrics.upstream("app")
         await self.use_connections()
         self.load = Load(self, self.running.address())
@@ -205,6 +220,38 @@ class ChaosTests(TestCase):
         self.assertLessEqual(set(self.load.reads + self.load.writes), {200, 502})
         (requests,) = (one for key, one in self.running.metrics.routes.items() if key[2])
         self.assertEqual(requests.in_progress, 0)
+
+    async def test_flapping_with_retries(self) -> None:
+        """Nothing that may be sent again is lost where the rule says that it is, on whatever connection it was."""
+        await self.start(Filters(retry=Retry(attempts=3, backoff=0.01)))
+        process = self.processes[0]
+        kills = 6
+        for _ in range(kills):
+            process.kill()
+            await in_thread(process.start)
+            # Until it is used again, so that each kill hits requests.
+            await self.load.goes_on(b"a", b"b", b"c")
+        await self.load.stop()
+        self.assertEqual(set(self.load.reads), {200})
+        self.assertGreater(self.load.reads[200], kills * READERS)
+        self.assertLessEqual(self.load.lost_writes, kills * WRITERS)
+        self.assertLessEqual(set(self.load.writes), {200, 502})
+        self.assertGreater(self.metrics.retries, 0)
+
+    async def test_stopped_with_retries(self) -> None:
+        """So where a process hangs: another one answers when the time of the first try is over."""
+        await self.start(Filters(retry=Retry(attempts=3, backoff=0.01), timeouts=Timeouts(0.0, 2.0)))
+        process = self.processes[1]
+        process.pause()
+        await until(lambda: self.states()[1] == "failing")
+        await until(lambda: self.load.lost_writes > 0 or self.metrics.retries > 0)
+        await self.load.goes_on(b"a", b"c")
+        process.go_on()
+        await self.load.goes_on(b"a", b"b", b"c")
+        await self.load.stop()
+        self.assertEqual(set(self.load.reads), {200})
+        self.assertLessEqual(self.load.lost_writes, WRITERS)
+        self.assertLessEqual(set(self.load.writes), {200, 504})
 
     async def test_reload_under_load(self) -> None:
         """Reloads lose nothing, and what is known of a process that is down is known at once."""
