@@ -10,7 +10,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.task import deferLater
 
 from edgegw.api import BackendRequest, BackendResponse
-from edgegw.model import Compression, Endpoint, Filters, HeaderModifier, Retry, Timeouts, Upstream
+from edgegw.model import Compression, Endpoint, Filters, HeaderModifier, OutlierDetection, Retry, Timeouts, Upstream
 
 from .filtered import GET, POST, FilterTestCase, request
 from .gateway import RecordedRequest, ScriptedUpstream, UpstreamTalk, answer, start_upstream, until
@@ -76,6 +76,23 @@ class TimeoutTests(FilterTestCase):
         (pool,) = self.running.generation._sites.upstreams["upstream"].endpoints
         await until(lambda: pool._idle)
         self.assertEqual(pool._idle[0]._response_timeout, 0.1)
+
+    async def test_seen_by_outlier_detection(self) -> None:
+        """An endpoint that is too slow for a rule is left out as one that is too slow for its upstream."""
+        for timeouts in (Timeouts(0.3, 0.0), Timeouts(0.0, 0.3)):
+            silent, good = start_upstream(self, in_turn(None), "a"), start_upstream(self, answer(b"ok"), "b")
+            both = Upstream(
+                "both", tuple(one.model.endpoints[0] for one in (silent, good)), outlier_detection=OutlierDetection(2)
+            )
+            await self.serve(Filters(timeouts=timeouts), both)
+            statuses = [(await self.ask()).status for _ in range(8)]
+            self.assertEqual((statuses.count(504), statuses.count(200)), (2, 6), timeouts)
+            # Who sends half of a request is the one that is slow.
+            await self.serve(Filters(timeouts=timeouts), evolve(both, outlier_detection=OutlierDetection(1, 1)))
+            for _ in range(4):
+                await self.ask(POST + b"content-length: 10\r\n\r\nhello")
+            states = self.running.metrics.upstreams["both"].state.endpoints.values()
+            self.assertEqual([one.ejections for one in states], [0, 0])
 
     async def test_the_upstreams_own(self) -> None:
         """It holds where a rule has no time limits."""

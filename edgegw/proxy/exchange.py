@@ -271,6 +271,7 @@ class Exchange:
 
         :param status: what the gateway answers instead; 0 for nothing.
         """
+        overdue = status == 504 and not self.status
         self.status = status or self.status
         connection = self._connection
         if self._connecting is not None:
@@ -278,6 +279,13 @@ class Exchange:
             self._connecting = None
         self._finish()
         if connection is not None:
+            self._leave_to_itself(connection, overdue)
+
+    def _leave_to_itself(self, connection: UpstreamConnection | PluginCall, overdue: bool) -> None:
+        # A client that is slow to send its request is not the endpoint's fault.
+        if overdue and self._ended and isinstance(connection, UpstreamConnection):
+            connection.overdue()
+        else:
             connection.abandon()
 
     @property

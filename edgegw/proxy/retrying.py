@@ -148,7 +148,7 @@ class RetryingExchange(Exchange):
         else:
             self._leave()
         if connection is not None:
-            connection.abandon()
+            self._leave_to_itself(connection, not begun)
         if begun:
             self._client.cut()
         else:

@@ -164,6 +164,10 @@ class UpstreamConnection(protocol.Protocol):
         if self.open:
             self.transport.abortConnection()
 
+    def overdue(self) -> None:
+        """Nobody waits any more, because the endpoint had the whole request and took too long to answer it."""
+        self.abandon()
+
     # --- responses --------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:

@@ -60,6 +60,13 @@ class WatchedConnection(UpstreamConnection):
         watched = _Watched(receiver, watch.detector, self.pool.state, field)
         super().send_request(data, watched, head_only, ended, waits)
 
+    def overdue(self) -> None:
+        """See :class:`UpstreamConnection`."""
+        detector = self.pool.watch.detector
+        if detector is not None and self.receiver is not None:
+            detector.failed(self.pool.state)
+        super().overdue()
+
 
 class _Watched:
     """Stands between a connection and who sent the request."""
