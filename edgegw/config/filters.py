@@ -10,6 +10,7 @@ from attrs import evolve
 
 from edgegw.config.certificates import CertificateFiles
 from edgegw.config.document_filters import (
+    BACKEND_FILTERS,
     COMPRESSION,
     CORS_RULES,
     EXTERNAL_AUTH,
@@ -17,6 +18,7 @@ from edgegw.config.document_filters import (
     REDIRECT,
     RETRY,
     REWRITE,
+    RULE_FILTERS,
     TIMEOUTS,
     mirror,
     rate_limit,
@@ -26,6 +28,7 @@ from edgegw.config.nodes import Node
 from edgegw.config.shapes import Section, did_you_mean
 from edgegw.model import (
     CORS,
+    NO_FILTERS,
     Compression,
     ExternalAuth,
     Filters,
@@ -43,6 +46,9 @@ from edgegw.model import (
 __all__ = ["FilterTranslation", "check_upstream_name"]
 
 _MOST_BYTES: Final = 1_048_576
+# A configuration may have hundreds of thousands of rules and backends without filters.
+_KEYS_OF_RULES: Final = frozenset(entry.key for entry in RULE_FILTERS)
+_KEYS_OF_BACKENDS: Final = frozenset(entry.key for entry in BACKEND_FILTERS)
 
 
 class FilterTranslation:
@@ -73,6 +79,8 @@ class FilterTranslation:
 
         :param has_prefix: whether the rule matches exactly one prefix.
         """
+        if _KEYS_OF_RULES.isdisjoint(section.values):
+            return NO_FILTERS
         filters = self.backend(section, has_prefix)
         retry = section.get("retry")
         timeouts = section.get("timeouts")
@@ -90,6 +98,8 @@ class FilterTranslation:
 
     def backend(self, section: Section, has_prefix: bool) -> Filters:
         """Make the filters of one backend of a rule, or those of a rule that backends may have too."""
+        if _KEYS_OF_BACKENDS.isdisjoint(section.values):
+            return NO_FILTERS
         redirect, rewrite, cors = section.get("redirect"), section.get("rewrite"), section.get("cors")
         if redirect is not None and rewrite is not None:
             self._report.fault(
