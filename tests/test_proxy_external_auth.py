@@ -1,6 +1,7 @@
 """A service that decides about requests: that allows, refuses, fails, hangs and lies."""
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from attrs import evolve
@@ -21,6 +22,8 @@ from edgegw.model import (
     Timeouts,
     ValidationMode,
 )
+from edgegw.proxy.connection import HTTPConnection
+from edgegw.proxy.filtering import FilteredRequest
 
 from .filtered import GET, POST, FilterTestCase, request
 from .gateway import (
@@ -199,7 +202,7 @@ class ExternalAuthTests(FilterTestCase):
 
     async def test_client_leaves(self) -> None:
         """The service is not asked any longer when the client has left."""
-        service = await self.start(lambda asked: None, timeout=20.0)
+        service = await self.start(lambda asked: None, timeout=60.0)
         for data in (GET, POST + b"content-length: 10\r\n\r\nhello"):
             client = await self.connect()
             client.send(data)
@@ -208,6 +211,24 @@ class ExternalAuthTests(FilterTestCase):
             await until(lambda asked=asked: asked.talk.lost is not None)  # type: ignore[misc]  # bound now
         await self.quiet()
         self.assertEqual(self.upstream.requests, [])
+
+    async def test_nothing_waits_for_the_collector(self) -> None:
+        """A connection whose client has left while the service was asked is gone at once."""
+        service = await self.start(lambda asked: None, timeout=20.0)
+        gc.collect()
+        gc.disable()
+        try:
+            for number, data in enumerate((GET, POST + b"content-length: 10\r\n\r\nhello"), 1):
+                client = await self.connect()
+                client.send(data)
+                asked = await service.request(number)
+                client.transport.abortConnection()
+                await until(lambda asked=asked: asked.talk.lost is not None)  # type: ignore[misc]  # bound now
+            await self.quiet()
+            left = [one for one in gc.get_objects() if isinstance(one, (FilteredRequest, HTTPConnection))]
+        finally:
+            gc.enable()
+        self.assertEqual(left, [])
 
     async def test_within_the_request(self) -> None:
         """The time for the whole holds for the service too."""

@@ -6,7 +6,7 @@ told, copies for mirrors, and the exchange.  Responses of upstreams come back th
 """
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -36,6 +36,9 @@ from edgegw.verdict import Reason
 from edgegw.wire.http1 import Field, RequestHead, ResponseHead
 
 __all__ = ["FilteredDownstream", "FilteredRequest", "begin"]
+
+#: Bytes of a request's body beyond which nothing more is read while a service decides about it.
+MAX_HELD: Final = 65_536
 
 _log = Logger(namespace="edgegw.http")
 
@@ -107,7 +110,7 @@ class FilteredRequest:
         self._timer: IDelayedCall | None = None
         self._response = FilteredResponse(client, head, rules, treatment, self._end)
         self._copies: list[Copy] = []
-        self._asking: Deferred[Allowed | Refused] | None = None
+        self._asking: _Asking | None = None
         self._paused = False
         self._held = b""
         self._ended = self._waits = False
@@ -222,17 +225,24 @@ class FilteredRequest:
         if rules.auth is None:
             self._send(body, ended, waits)
             return
-        self._held, self._ended, self._waits = body, ended, waits
-        if not ended:
-            self.pause_body()
+        self._waits = waits
+        self._hold(body, ended)
         scheme = self._destination.site.request_headers.scheme
-        self._asking = asking = rules.auth.ask(self.info, self._head, scheme)
-        asking.addCallbacks(self._decided, self._undecided)
-        asking.addErrback(self._failed)
+        asking = self._asking = _Asking(self)
+        asking.wait(rules.auth.ask(self.info, self._head, scheme))
 
-    def _decided(self, decision: Allowed | Refused) -> None:
-        if self._asking is None:
-            return
+    def _hold(self, data: bytes, ended: bool) -> None:
+        """Keep what comes of the body while the service decides.
+
+        There is a bound, but reading goes on up to it: who does not read does not hear that the client has left.
+        """
+        self._held += data
+        self._ended = ended
+        if not ended and len(self._held) > MAX_HELD and not self._paused:
+            self.pause_body()
+
+    def decided(self, decision: Allowed | Refused) -> None:
+        """The service has decided."""
         self._asking = None
         if isinstance(decision, Allowed):
             self._lines = changed_block(self._lines, decision.change)
@@ -246,13 +256,8 @@ class FilteredRequest:
         else:
             self._own_response(decision.status, decision.fields, decision.body)
 
-    def _undecided(self, failure: Failure) -> None:
-        if self._asking is not None:
-            # The service's module says that this cannot be; a request that nobody decided about does not pass.
-            _log.failure("asking about a request of {peer}", failure, peer=self.info.peer)
-            self._decided(Refused(500, Reason.INTERNAL_ERROR))
-
-    def _failed(self, failure: Failure) -> None:
+    def failed(self, failure: Failure) -> None:
+        """It could not be sent on, or answered."""
         # Nobody else would hear of it: the reactor ends a connection only for what its own call raises.
         _log.failure("sending a request of {peer}", failure, peer=self.info.peer)
         self.abandon(0)
@@ -279,8 +284,7 @@ class FilteredRequest:
     def body(self, data: bytes, ended: bool) -> None:
         """See :meth:`Exchange.body`."""
         if self._asking is not None:
-            self._held += data
-            self._ended = ended
+            self._hold(data, ended)
             return
         for copy in self._copies:
             copy.body(data, ended)
@@ -349,7 +353,7 @@ class FilteredRequest:
         self._response.stop()
         asking, self._asking = self._asking, None
         if asking is not None:
-            asking.cancel()
+            asking.leave(self._rules.reactor)
         copies, self._copies = self._copies, []
         for copy in copies:
             # The rest of the request will not come.
@@ -363,6 +367,45 @@ class FilteredRequest:
             exchange.abandon(status)
         elif asking is not None:
             self._rules.own.done(status, 0.0)
+
+
+class _Asking:
+    """A question to the service, and the request that waits for the answer until it leaves."""
+
+    __slots__ = ("_answer", "_request")
+
+    def __init__(self, request: FilteredRequest) -> None:
+        self._request: FilteredRequest | None = request
+        self._answer: Deferred[Allowed | Refused] | None = None
+
+    def wait(self, answer: Deferred[Allowed | Refused]) -> None:
+        """Give the request the answer when it has come."""
+        self._answer = answer
+        answer.addErrback(self._undecided)
+        answer.addCallback(self._decided)
+
+    def _undecided(self, failure: Failure) -> Refused:
+        if self._request is not None:
+            # The service's module says that this cannot be; a request that nobody decided about does not pass.
+            _log.failure("asking about a request of {peer}", failure, peer=self._request.info.peer)
+        return Refused(500, Reason.INTERNAL_ERROR)
+
+    def _decided(self, decision: Allowed | Refused) -> None:
+        request, self._request, self._answer = self._request, None, None
+        if request is None:
+            return
+        try:
+            request.decided(decision)
+        except Exception:
+            request.failed(Failure())
+
+    def leave(self, reactor: Any) -> None:
+        """Nobody waits for the answer any more."""
+        answer, self._request, self._answer = self._answer, None, None
+        if answer is not None:
+            # What a cancelled coroutine leaves behind is there until the garbage collector comes, with all that it was
+            # called from and that it would have called: the client's connection is not to be among it.
+            reactor.callLater(0, answer.cancel)
 
 
 def _block(fields: list[Field]) -> bytes:
