@@ -270,6 +270,9 @@ class LimitTests(FilterTestCase):
         self.assertEqual((await self.ask(chunked % b"4\r\n6789")).body, b"0123456789")
         self.assertEqual((await self.ask(chunked % b"5\r\n6789a")).status, 413)
         self.assertEqual(len(upstream.requests), 2)
+        # Each is counted once, those that were refused before anything was sent too.
+        counted = [one.responses for one in self.running.metrics.routes.values()]
+        self.assertEqual([sum(one[status] for one in counted) for status in range(6)], [0, 0, 2, 0, 2, 0])
         await self.quiet()
 
     async def test_no_backend(self) -> None:

@@ -365,7 +365,8 @@ class FilteredRequest:
         self._end()
         if exchange is not None:
             exchange.abandon(status)
-        elif asking is not None:
+        elif asking is not None or (status and not self._response.begun):
+            # No exchange counts it.
             self._rules.own.done(status, 0.0)
 
 
