@@ -514,6 +514,45 @@ class ConnectionLeakTests(AccessCase):
             gc.enable()
         self.assertEqual(left, [])
 
+    async def test_client_leaves(self) -> None:
+        """Nor does one whose client has left while a policy was deciding about a request."""
+        asked: list[Peer] = []
+
+        @policy("slow")
+        async def slow(peer: Peer) -> Verdict:
+            """Never decide."""
+            asked.append(peer)
+            await Deferred()
+            return Accept()
+
+        running = await self.start(rule("/", policies=(use(slow),), policy_timeout=30.0))
+        context = client_context(self.root, self.root.issue("good"))
+
+        async def visit() -> None:
+            count = len(asked)
+            client = await in_thread(self.open, running.address(), context)
+            client.sendall(get("/"))
+            await until(lambda: len(asked) > count)
+            client.close()
+            await until(lambda: running.counts().connections == 0)
+
+        await visit()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(4):
+                await visit()
+            asked.clear()
+            await until(lambda: True)
+            left = [one for one in gc.get_objects() if isinstance(one, (HTTPConnection, TLSServer))]
+        finally:
+            gc.enable()
+        self.assertEqual(left, [])
+
+    @staticmethod
+    def open(address: tuple[str, int], context: Any) -> Any:
+        return context.wrap_socket(socket.create_connection(address, 10), server_hostname="a.example")
+
 
 class UnverifiedRuleTests(AccessCase):
     """Rules whose policies read the chain, for clients that have none."""

@@ -114,9 +114,10 @@ class RuleAccess:
     :ivar metrics: counts the requests that are refused.
     :ivar explain: whether the client is told the reason code.
     :ivar name: the rule's, such as ``all.rules[0]``, as metrics and logs have it.
+    :ivar reactor: that policies which wait do so with.
     """
 
-    __slots__ = ("_client", "_clock", "_limit", "_policies", "explain", "metrics", "name")
+    __slots__ = ("_client", "_clock", "_limit", "_policies", "explain", "metrics", "name", "reactor")
 
     def __init__(
         self,
@@ -137,6 +138,7 @@ class RuleAccess:
         self._clock = clock
         self._policies = policies
         self._limit = time_limit(reactor, timeout)
+        self.reactor = reactor
         self.explain = explain
         self.name = name
         self.metrics = metrics

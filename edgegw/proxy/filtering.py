@@ -6,9 +6,10 @@ told, copies for mirrors, and the exchange.  Responses of upstreams come back th
 """
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,6 +23,7 @@ from edgegw.observe.metrics import RequestMetrics
 from edgegw.proxy.answers import phrase
 from edgegw.proxy.body import TrailerRules
 from edgegw.proxy.compressing import CompressedBody
+from edgegw.proxy.decisions import AwaitedDecision
 from edgegw.proxy.destination import Destination
 from edgegw.proxy.exchange import Downstream, Exchange
 from edgegw.proxy.external_auth import Allowed, Refused
@@ -110,7 +112,7 @@ class FilteredRequest:
         self._timer: IDelayedCall | None = None
         self._response = FilteredResponse(client, head, rules, treatment, self._end)
         self._copies: list[Copy] = []
-        self._asking: _Asking | None = None
+        self._asking: AwaitedDecision[Allowed | Refused] | None = None
         self._paused = False
         self._held = b""
         self._ended = self._waits = False
@@ -228,8 +230,9 @@ class FilteredRequest:
         self._waits = waits
         self._hold(body, ended)
         scheme = self._destination.site.request_headers.scheme
-        asking = self._asking = _Asking(self)
-        asking.wait(rules.auth.ask(self.info, self._head, scheme))
+        decision = rules.auth.ask(self.info, self._head, scheme).addErrback(partial(_undecided, self.info.peer))
+        asking = self._asking = AwaitedDecision(rules.reactor, self._decided)
+        asking.wait(decision)
 
     def _hold(self, data: bytes, ended: bool) -> None:
         """Keep what comes of the body while the service decides.
@@ -241,9 +244,17 @@ class FilteredRequest:
         if not ended and len(self._held) > MAX_HELD and not self._paused:
             self.pause_body()
 
-    def decided(self, decision: Allowed | Refused) -> None:
-        """The service has decided."""
+    def _decided(self, decision: Allowed | Refused) -> None:
         self._asking = None
+        try:
+            self._heed(decision)
+        except Exception:
+            # Nobody else would hear of it: the reactor ends a connection only for what its own call raises.
+            _log.failure("sending a request of {peer}", peer=self.info.peer)
+            self.abandon(0)
+            self._client.cut()
+
+    def _heed(self, decision: Allowed | Refused) -> None:
         if isinstance(decision, Allowed):
             self._lines = changed_block(self._lines, decision.change)
             held, self._held = self._held, b""
@@ -255,13 +266,6 @@ class FilteredRequest:
             self.own_answer(decision.status)
         else:
             self._own_response(decision.status, decision.fields, decision.body)
-
-    def failed(self, failure: Failure) -> None:
-        """It could not be sent on, or answered."""
-        # Nobody else would hear of it: the reactor ends a connection only for what its own call raises.
-        _log.failure("sending a request of {peer}", failure, peer=self.info.peer)
-        self.abandon(0)
-        self._client.cut()
 
     def _send(self, body: bytes, ended: bool, waits: bool) -> None:
         backend, tries = self._backend, self._rules.tries
@@ -353,7 +357,7 @@ class FilteredRequest:
         self._response.stop()
         asking, self._asking = self._asking, None
         if asking is not None:
-            asking.leave(self._rules.reactor)
+            asking.leave()
         copies, self._copies = self._copies, []
         for copy in copies:
             # The rest of the request will not come.
@@ -370,43 +374,12 @@ class FilteredRequest:
             self._rules.own.done(status, 0.0)
 
 
-class _Asking:
-    """A question to the service, and the request that waits for the answer until it leaves."""
-
-    __slots__ = ("_answer", "_request")
-
-    def __init__(self, request: FilteredRequest) -> None:
-        self._request: FilteredRequest | None = request
-        self._answer: Deferred[Allowed | Refused] | None = None
-
-    def wait(self, answer: Deferred[Allowed | Refused]) -> None:
-        """Give the request the answer when it has come."""
-        self._answer = answer
-        answer.addErrback(self._undecided)
-        answer.addCallback(self._decided)
-
-    def _undecided(self, failure: Failure) -> Refused:
-        if self._request is not None:
-            # The service's module says that this cannot be; a request that nobody decided about does not pass.
-            _log.failure("asking about a request of {peer}", failure, peer=self._request.info.peer)
-        return Refused(500, Reason.INTERNAL_ERROR)
-
-    def _decided(self, decision: Allowed | Refused) -> None:
-        request, self._request, self._answer = self._request, None, None
-        if request is None:
-            return
-        try:
-            request.decided(decision)
-        except Exception:
-            request.failed(Failure())
-
-    def leave(self, reactor: Any) -> None:
-        """Nobody waits for the answer any more."""
-        answer, self._request, self._answer = self._answer, None, None
-        if answer is not None:
-            # What a cancelled coroutine leaves behind is there until the garbage collector comes, with all that it was
-            # called from and that it would have called: the client's connection is not to be among it.
-            reactor.callLater(0, answer.cancel)
+def _undecided(peer: str, failure: Failure) -> Refused:
+    """Refuse what could not be asked about: a request that nobody decided about does not pass."""
+    if not failure.check(CancelledError):
+        # The service's module says that this cannot be.
+        _log.failure("asking about a request of {peer}", failure, peer=peer)
+    return Refused(500, Reason.INTERNAL_ERROR)
 
 
 def _block(fields: list[Field]) -> bytes:

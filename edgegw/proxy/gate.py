@@ -1,15 +1,16 @@
 """What a request has to pass before it goes anywhere: its host, health checks, its route, and that rule's demands."""
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from edgegw.identity import ConnectionInfo
 from edgegw.proxy.access import RuleAccess, deciding_failed, is_ambiguous, log_refusal
 from edgegw.proxy.answers import new_request_id
+from edgegw.proxy.decisions import AwaitedDecision
 from edgegw.proxy.destination import Destination
 from edgegw.proxy.site import Site, Target
 from edgegw.verdict import Reject, Ruling, Verdict
@@ -65,7 +66,7 @@ class RequestGate:
         self._info = info
         self._refusal = refusal
         self._answers_probes = site.answers_probes(info.peer)
-        self._deciding: Deferred[Verdict] | None = None
+        self._deciding: AwaitedDecision[Verdict] | None = None
         self.destination = Destination(site, info)
 
     def look_at(self, connection: Gated, site: Site, head: RequestHead) -> None:
@@ -101,27 +102,24 @@ class RequestGate:
         rulings: list[Ruling] = []
         verdict = access.judge(self._info, head, self.destination.host_name, rulings)
         if isinstance(verdict, Deferred):
-            self._deciding = verdict
-            verdict.addErrback(deciding_failed).addCallback(
-                self._decided_later, connection, access, head, target, rulings
+            deciding = self._deciding = AwaitedDecision(
+                access.reactor, partial(self._decided_later, connection, access, head, target, rulings)
             )
-            verdict.addErrback(self._failed, connection)
+            deciding.wait(verdict.addErrback(deciding_failed))
         else:
             self._decided(verdict, connection, access, head, target, rulings)
 
     def _decided_later(
-        self, verdict: Verdict, connection: Gated, access: RuleAccess, head: RequestHead, target: Target,
-        rulings: list[Ruling],
+        self, connection: Gated, access: RuleAccess, head: RequestHead, target: Target, rulings: list[Ruling],
+        verdict: Verdict,
     ) -> None:
-        if self._deciding is None:
-            return  # the client has left, which has cancelled it
         self._deciding = None
-        self._decided(verdict, connection, access, head, target, rulings)
-
-    def _failed(self, failure: Failure, connection: Gated) -> None:
-        # Nobody else would hear of it: the reactor ends a connection only for what its own call raises.
-        _log.failure("answering a request of {peer}", failure, peer=self._info.peer)
-        connection.cut()
+        try:
+            self._decided(verdict, connection, access, head, target, rulings)
+        except Exception:
+            # Nobody else would hear of it: the reactor ends a connection only for what its own call raises.
+            _log.failure("answering a request of {peer}", peer=self._info.peer)
+            connection.cut()
 
     def _decided(
         self, verdict: Verdict, connection: Gated, access: RuleAccess, head: RequestHead, target: Target,
@@ -139,4 +137,4 @@ class RequestGate:
         """The connection has ended: nobody waits for a decision."""
         deciding, self._deciding = self._deciding, None
         if deciding is not None:
-            deciding.cancel()
+            deciding.leave()
