@@ -143,6 +143,7 @@ class FilterConfigTests(ConfigTestCase):
         self.fault("fixed_response: {file: none.html}", "none.html cannot be read: No such file")
         self.fault("fixed_response: {file: .}", "it is no regular file")
         self.fault("fixed_response: {status: 204, body: x}", "204 has no body")
+        self.fault("fixed_response: {status: 205, body: x}", "205 has no body")
         with (self.directory / "large").open("wb") as large:
             large.truncate(1_048_577)
         self.fault("fixed_response: {file: large}", "larger than 1048576 bytes")
@@ -174,6 +175,10 @@ class FilterConfigTests(ConfigTestCase):
         self.assertEqual(got.cors, CORS(("https://*.a.example", "http://[::1]:81"), ("PUT",)))
         got = self.filters("cors: {allow_origins: ['*'], allow_headers: ['*'], allow_credentials: true, max_age: 0s}")
         self.assertEqual(got.cors, CORS(("*",), (), ("*",), (), True, 0.0))
+        for origin, warned in (("'*'", 1), ("https://*", 1), ("https://*.b.example", 0)):
+            text = f"cors: {{allow_origins: [https://a.example, {origin}], allow_credentials: true}}{BACKENDS}"
+            warnings = self.load(BEGIN % "" + ROUTES % text).warnings
+            self.assertEqual(["every origin" in one.problem for one in warnings], [True] * warned)
         for origin in ("a.example", "https://a.example/", "https://a.*.example", "https://a@b", "'null'"):
             self.fault(f"cors: {{allow_origins: [{origin}]}}{BACKENDS}", "is not an origin")
 

@@ -152,7 +152,7 @@ def _check_fixed(section: Section, report: Report) -> None:
     if "body" in section and "file" in section:
         report.fault(section.node.key("file"), "stands beside body", "give one of the two")
     status = section.get("status", 200)
-    if status in (204, 304) and ("body" in section or "file" in section):
+    if status in (204, 205, 304) and ("body" in section or "file" in section):
         report.fault(section.at("status"), f"{status} has no body", "leave body and file out, or use another status")
 
 
@@ -262,6 +262,17 @@ def _parse_origin(text: str) -> str:
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(\*|(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _TOKEN_OR_ANY: Final = Text("a name, or *", r"[!#$%&'+.^_`|~0-9A-Za-z*\-]{1,256}", "write a name without spaces, or *")
 _MOST_LISTED: Final = 64
+
+
+def _check_cors(section: Section, report: Report) -> None:
+    if section.get("allow_credentials") and any(item.value.endswith("*") for item in section.items("allow_origins")):
+        report.warn(
+            section.at("allow_credentials"),
+            "lets the pages of every origin read what a client may see who has cookies or a certificate",
+            "name the origins, or leave it out",
+        )
+
+
 CORS_RULES: Final = Record(
     (
         Field(
@@ -297,6 +308,7 @@ CORS_RULES: Final = Record(
     ),
     name="cors",
     description="Which pages of other origins may use responses (Fetch standard).",
+    check=_check_cors,
 )
 
 # --- mirrors ------------------------------------------------------------------------------------
