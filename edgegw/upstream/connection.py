@@ -414,7 +414,8 @@ class UpstreamConnection(protocol.Protocol):
         self.receiver = None
         self.deadline = inf
         self._state = _IDLE
-        self.pool.metrics.connect_failures["alert"] += 1
+        failures = self.pool.metrics.connect_failures
+        failures["alert"] = failures.get("alert", 0) + 1
         receiver.response_failed("alert", detail, False)
 
     @property
