@@ -223,6 +223,41 @@ class LimitTests(TestCase):
         for client in clients:
             self.assertEqual((await client.response()).status, 200)
 
+    async def test_new_requests_wait_for_those_before_a_reload(self) -> None:
+        """A connection of the replaced configuration that ends makes room for requests of the new one."""
+        await self.start(max_connections=1)
+        (first,) = await self.clients(1)
+        await until(lambda: self.held)
+        self.running.reload(self.running.generation.gateway)
+        (second,) = await self.clients(1)
+        await until(lambda: self.metrics.waiting == 1)
+        self.respond(1)
+        self.assertEqual((await first.response()).status, 200)
+        await until(lambda: self.held or second.received)
+        self.respond(1)
+        self.assertEqual((await second.response()).status, 200)
+
+    async def test_requests_before_a_reload_wait_for_new_ones(self) -> None:
+        """A connection that the new configuration keeps gives way to requests that the replaced one has begun."""
+        await self.start(max_connections=1)
+        first, waiting = await self.clients(2)
+        await until(lambda: self.metrics.waiting == 1 and self.held)
+        # They wait behind the one that comes after the reload.
+        (old,) = self.metrics.state.lines
+        line, old._line = old._line, type(old._line)()
+        self.running.reload(self.running.generation.gateway)
+        (second,) = await self.clients(1)
+        await until(lambda: self.metrics.waiting == 2)
+        self.respond(1)
+        self.assertEqual((await first.response()).status, 200)
+        await until(lambda: self.held)
+        old._line = line
+        self.respond(1)
+        self.assertEqual((await second.response()).status, 200)
+        await until(lambda: self.held or waiting.received)
+        self.respond(1)
+        self.assertEqual((await waiting.response()).status, 200)
+
 
 class AgeTests(TestCase):
     """How long connections are used."""

@@ -7,7 +7,8 @@ configuration has any more is forgotten.
 from __future__ import annotations
 
 from math import inf
-from typing import Final
+from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 from attrs import frozen
 
@@ -104,18 +105,33 @@ class EndpointState:
         return FAILING if self.failing else EJECTED if self.ejected_until > now else READY
 
 
+class Line(Protocol):
+    """Where requests wait for a connection; see :class:`edgegw.upstream.waiting.WaitingLine`."""
+
+    def look(self) -> None:
+        """There may be room for another connection."""
+
+    def make_room(self) -> bool:
+        """Close a connection that nobody uses, if there is one; whether there is or will be room."""
+
+    def take_over(self, pool: Any, connection: Any) -> bool:
+        """Take a connection that is needed no longer, if anybody waits."""
+
+
 class UpstreamState:
     """The endpoints of one upstream.
 
     :ivar endpoints: by address.
+    :ivar lines: of every configuration whose connections count against a limit: they all count together.
     :ivar counts: by the endpoint as it is configured; they stay as counters do.
     :ivar resolved: what the last answer for a name was.
     :ivar version: is another one whenever something has changed that balancing depends on.
     """
 
-    __slots__ = ("counts", "endpoints", "resolved", "version")
+    __slots__ = ("counts", "endpoints", "lines", "resolved", "version")
 
     def __init__(self) -> None:
+        self.lines: WeakSet[Line] = WeakSet()
         self.endpoints: dict[str, EndpointState] = {}
         self.counts: dict[str, OriginCounts] = {}
         self.resolved: dict[Endpoint, tuple[FoundAddress, ...]] = {}

@@ -147,7 +147,7 @@ class EndpointPool:
             if self._closed or spent or self._proxy_protocol is not None:
                 connection.close()
                 return
-            if self.line is not None and self.line.take_over(self, connection):
+            if self.line is not None and self._taken_over(connection):
                 return
             until = min(until, connection.expires)
         if len(self._idle) >= self._max_idle:
@@ -156,6 +156,12 @@ class EndpointPool:
         self._idle.append(connection)
         self.metrics.idle += 1
         self.deadlines.watch(connection, until)
+
+    def _taken_over(self, connection: UpstreamConnection) -> bool:
+        line = self.line
+        assert line is not None
+        others = (one for one in self.metrics.state.lines if one is not line)
+        return line.take_over(self, connection) or any(one.take_over(self, connection) for one in others)
 
     def drop_idle(self) -> None:
         """Close the connection that has been unused for longest."""
@@ -270,15 +276,17 @@ class EndpointPool:
         """Count one that nobody waited for until it was open."""
         self.connecting -= 1
         self.metrics.connecting -= 1
-        if self.line is not None:
-            self.line.look()
+        self._room_made()
 
     def closed(self) -> None:
         """Count a connection out."""
         self.connections -= 1
         self.metrics.connections -= 1
-        if self.line is not None:
-            self.line.look()
+        self._room_made()
+
+    def _room_made(self) -> None:
+        for line in self.metrics.state.lines:
+            line.look()
 
     def close(self) -> None:
         """Close what is unused, and from now on what comes back."""

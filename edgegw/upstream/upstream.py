@@ -228,11 +228,14 @@ class UpstreamPool:
         metrics = self.metrics
         return most is None or metrics.connections + metrics.connecting < most
 
-    def _make_room(self) -> None:
-        if not self._has_room():
-            kept = max(self.endpoints, key=lambda endpoint: endpoint.idle, default=None)
-            if kept is not None and kept.idle:
-                kept.drop_idle()
+    def _make_room(self) -> bool:
+        if self._has_room():
+            return True
+        kept = max(self.endpoints, key=lambda endpoint: endpoint.idle, default=None)
+        if kept is None or not kept.idle:
+            return False
+        kept.drop_idle()
+        return True
 
     def _limit(self) -> str:
         """Give which limit a request is past, or nothing."""

@@ -81,8 +81,10 @@ class Waiting:
 class WaitingLine:
     """Those that wait for an upstream, the longest waiting first.
 
+    The connections of a configuration that is being replaced count too: whoever of them waits, hears of all.
+
     :param has_room: whether another connection may be opened.
-    :param make_room: closes a connection that nobody uses, if there is one.
+    :param make_room: closes a connection that nobody uses, if there is one; says whether there is or will be room.
     :param timeout: seconds that each waits.
     """
 
@@ -92,17 +94,18 @@ class WaitingLine:
         deadlines: Deadlines,
         metrics: UpstreamMetrics,
         has_room: Callable[[], bool],
-        make_room: Callable[[], None],
+        make_room: Callable[[], bool],
         timeout: float,
     ) -> None:
         self._reactor = reactor
         self._deadlines = deadlines
         self._metrics = metrics
         self.has_room = has_room
-        self._make_room = make_room
+        self.make_room = make_room
         self._timeout = timeout
         self._line: deque[Waiting] = deque()
         self._looking = False
+        metrics.state.lines.add(self)
 
     def wait(
         self,
@@ -120,7 +123,8 @@ class WaitingLine:
         self._deadlines.watch(waiting, monotonic() + self._timeout)
         self.enter(waiting)
         # Unused connections to other endpoints must not keep it waiting.
-        self._make_room()
+        if not self.make_room():
+            any(line.make_room() for line in self._metrics.state.lines if line is not self)
         return waiting
 
     def enter(self, waiting: Waiting, first: bool = False) -> None:
