@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from twisted.internet import protocol
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import LoopingCall
 from twisted.names import dns, error, server
 from twisted.names.common import ResolverBase
 from twisted.trial.unittest import SynchronousTestCase
 
-from edgegw.model import Endpoint, EndpointKind, Listener, Resolution
+from edgegw.model import Endpoint, EndpointKind, Listener, Resolution, UpstreamLimits
 from edgegw.upstream import dns as lookups
 from edgegw.upstream.dns import Lookup, LookupFailed
 from edgegw.upstream.resolv_conf import ResolvConf, candidates, parse_resolv_conf
@@ -246,11 +247,62 @@ class AddressTests(NamesCase):
         self.running.reload(self.running.generation.gateway)
         states = {one.address: one for one in self.metrics.state.endpoints.values()}
         # As it is after the minute in which nobody was asked by IPv6, with IPv4 left out.
-        states[f"127.0.0.1:{port}"].ejected_until = monotonic() + 60
-        states[f"[::1]:{port}"].ejected_until = 0
+        states[f"127.0.0.1:{port}"].outrun_until = monotonic() + 60
+        states[f"[::1]:{port}"].outrun_until = 0
         self.metrics.state.version += 1
         self.assertEqual(await self.bodies(4), {b"127.0.0.1": 4})
         self.assertEqual(states[f"127.0.0.1:{port}"].word(monotonic()), "ready")
+
+    async def test_a_rival_that_is_down(self) -> None:
+        """No rival is one whose health checks fail, though it takes connections, and the slow one stays in use."""
+        port = self.servers_at("127.0.0.1")
+        with _black_hole("::1", port):
+            self.zone.use("app.test", "127.0.0.1", "::1")
+            await self.serve_names(Endpoint("app.test", port), connect_timeout=0.6)
+            await self.found("127.0.0.1", "::1")
+            states = {one.address: one for one in self.metrics.state.endpoints.values()}
+            states[f"127.0.0.1:{port}"].failing = True
+            self.metrics.state.version += 1
+            self.assertEqual((await self.ask(await self.connect())).status, 503)
+            self.assertTrue(states[f"[::1]:{port}"].is_usable(monotonic()))
+            self.assertEqual(self.metrics.connects, 0)
+
+    async def test_the_faster_one_goes_down(self) -> None:
+        """An address that was outrun gets requests again as soon as the one that was faster cannot have them."""
+        port = self.servers_at("127.0.0.1")
+        self.zone.use("app.test", "127.0.0.1", "::1")
+        await self.serve_names(Endpoint("app.test", port))
+        await self.found("127.0.0.1", "::1")
+        self.assertEqual(await self.bodies(20), {b"127.0.0.1": 20})
+        six = _As(start_upstream(self, answer(b"::1")))
+        self.addCleanup(reactor.listenTCP(port, six, interface="::1").stopListening)
+        states = {one.address: one for one in self.metrics.state.endpoints.values()}
+        states[f"127.0.0.1:{port}"].failing = True
+        self.metrics.state.version += 1
+        self.assertEqual(await self.bodies(4), {b"::1": 4})
+        states[f"127.0.0.1:{port}"].failing = False
+        self.metrics.state.version += 1
+        self.assertEqual(await self.bodies(4), {b"127.0.0.1": 4})
+
+    async def test_rivals_and_limits(self) -> None:
+        """Two attempts for one request are no more connections than there may be."""
+        port = self.servers_at("127.0.0.1")
+        with _black_hole("::1", port):
+            self.zone.use("app.test", "127.0.0.1", "::1")
+            limits = UpstreamLimits(max_connections=1)
+            await self.serve_names(Endpoint("app.test", port), connect_timeout=0.6, limits=limits)
+            await self.found("127.0.0.1", "::1")
+            most = 0
+
+            def look() -> None:
+                nonlocal most
+                most = max(most, self.metrics.connections + self.metrics.connecting)
+
+            watch = LoopingCall(look)
+            watch.start(0.01)
+            self.addCleanup(watch.stop)
+            self.assertEqual(await self.bodies(4), {b"127.0.0.1": 4})
+            self.assertEqual(most, 1)
 
     async def test_nobody_of_either_family(self) -> None:
         """503 where both refuse."""

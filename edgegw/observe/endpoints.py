@@ -19,7 +19,7 @@ __all__ = ["EJECTED", "FAILING", "READY", "STATES", "EndpointState", "FoundAddre
 READY: Final = "ready"
 #: Its health checks fail.
 FAILING: Final = "failing"
-#: It has failed requests.
+#: It has failed requests, or was outrun.
 EJECTED: Final = "ejected"
 STATES: Final = (READY, FAILING, EJECTED)
 
@@ -64,6 +64,7 @@ class EndpointState:
     :ivar checks_passed: in a row; so ``checks_failed``.
     :ivar last_check: how the last one went; empty before the first.
     :ivar ejected_until: when it may be used again; 0 where it may be used.
+    :ivar outrun_until: until when an address of the other family is used in its place that was faster to connect to.
     :ivar ejections: how often it was taken out.
     :ivar recent_ejections: how often lately, which makes the next one longer.
     :ivar errors: failures in a row by what the outlier detection counts.
@@ -72,7 +73,7 @@ class EndpointState:
 
     __slots__ = (
         "address", "checks_failed", "checks_passed", "counts", "ejected_until", "ejections", "errors", "failing",
-        "last_check", "origin", "picks", "recent_ejections", "usable_since", "users",
+        "last_check", "origin", "outrun_until", "picks", "recent_ejections", "usable_since", "users",
     )
 
     def __init__(self, address: str, origin: str, counts: OriginCounts, usable_since: float = -inf) -> None:
@@ -86,14 +87,24 @@ class EndpointState:
         self.checks_failed = 0
         self.last_check = ""
         self.ejected_until = 0.0
+        self.outrun_until = 0.0
         self.ejections = 0
         self.recent_ejections = 0
         self.errors: dict[str, int] = {}
         self.usable_since = usable_since
 
-    def is_usable(self, now: float) -> bool:
-        """Whether requests may be sent to it."""
+    def works(self, now: float) -> bool:
+        """Whether nothing speaks against it, except that another one may be faster."""
         return not self.failing and self.ejected_until <= now
+
+    def is_usable(self, now: float) -> bool:
+        """Whether requests are sent to it."""
+        return not self.failing and self.out_until <= now
+
+    @property
+    def out_until(self) -> float:
+        """When it may be used again, after it has failed or was outrun."""
+        return max(self.ejected_until, self.outrun_until)
 
     def pick(self) -> None:
         """A request goes there."""
@@ -102,7 +113,7 @@ class EndpointState:
 
     def word(self, now: float) -> str:
         """Give its state, one of :data:`STATES`."""
-        return FAILING if self.failing else EJECTED if self.ejected_until > now else READY
+        return FAILING if self.failing else EJECTED if self.out_until > now else READY
 
 
 class Line(Protocol):

@@ -154,7 +154,8 @@ class Exchange:
             self._paused = True
             self._client.pause_body()
         connecting = pool.connect(
-            lambda connection: self._send(pool, connection),
+            # An address that was faster may have come before the one that was asked for.
+            lambda connection: self._send(connection.pool, connection),  # type: ignore[arg-type]  # an endpoint's
             lambda word, text: self._connect_failed(pool, word, text),
             self._client,
         )

@@ -47,7 +47,7 @@ def _endpoint(endpoint: EndpointPool, upstream: UpstreamPool, now: float) -> dic
         "state": state.word(now),
         "used": upstream.uses(endpoint),
         "usable_for": None if since == -inf or not state.is_usable(now) else round(now - since, 3),
-        "ejected_for": round(state.ejected_until - now, 3) if state.ejected_until > now else None,
+        "ejected_for": round(state.out_until - now, 3) if state.out_until > now else None,
         "ejections": state.ejections,
         "failures_in_a_row": dict(state.errors),
         "last_check": state.last_check or None,

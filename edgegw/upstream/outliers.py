@@ -80,7 +80,7 @@ class OutlierDetector:
             return  # what was on its way when it was taken out
         states = self._states()
         usable = sum(one.is_usable(now) for one in states)
-        out = sum(one.ejected_until > now for one in states)
+        out = sum(one.out_until > now for one in states)
         if (out + 1) * 100 > self._detection.max_ejected * len(states) or usable <= state.is_usable(now):
             return
         detection = self._detection

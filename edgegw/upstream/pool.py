@@ -196,9 +196,13 @@ class EndpointPool:
             the system's text.
         :param client: whom it is for; ``None`` where the gateway wants it for itself.
         """
-        if self.line is not None and not self.line.has_room():
+        if self.line is not None and not self.has_room():
             return self.line.wait(self, connected, failed, client)
         return self.open(connected, failed, client)
+
+    def has_room(self) -> bool:
+        """Whether another connection may be opened."""
+        return self.line is None or self.line.has_room()
 
     def open(
         self,
@@ -208,14 +212,16 @@ class EndpointPool:
     ) -> Opening:
         """Open a connection, to a rival where that is faster."""
         if self.rivals:
-            return Race(self._reactor, self, choice(self.rivals), connected, failed, self._outrun, client)
+            now = monotonic()
+            rivals = [one for one in self.rivals if one.state.works(now)]
+            if rivals:
+                return Race(self._reactor, self, choice(rivals), connected, failed, self._outrun, client)
         return self.open_one(connected, failed, client)
 
     def _outrun(self, winner: EndpointPool) -> None:
         """A rival was faster, or the only one to be reached: leave this address out for a while, and not the rival."""
-        now = monotonic()
-        winner.state.ejected_until = 0.0
-        self.state.ejected_until = max(self.state.ejected_until, now + OUTRUN_SECONDS)
+        winner.state.outrun_until = 0.0
+        self.state.outrun_until = monotonic() + OUTRUN_SECONDS
         self.metrics.state.version += 1
 
     def open_one(

@@ -16,7 +16,7 @@ class Race:
     """A connection that is being opened, to one address and, where that takes long or fails, to another.
 
     :param pool: of the first address; its ``open_one`` opens a connection.
-    :param rival: of the other one.
+    :param rival: of the other one; it starts late where it has no room for a connection, nor one that is kept.
     :param failed: called once both have failed.
     :param outrun: called with the rival where that has carried the day.
     :param client: whom the connection is for, where it begins with that.
@@ -40,7 +40,7 @@ class Race:
         self._failed = failed
         self._running: dict[Any, Any] = {}
         self._over = False
-        self._timer: Any = reactor.callLater(DELAY, self._start_rival)
+        self._timer: Any = reactor.callLater(DELAY, self._time_is_up)
         self._start(pool)
 
     def _start(self, pool: Any) -> None:
@@ -50,6 +50,11 @@ class Race:
         )
         if pool in self._running:
             self._running[pool] = opening
+
+    def _time_is_up(self) -> None:
+        # Where there may be no more connections the rival has to wait until the first has failed.
+        if self._rival is not None and (self._rival.idle or self._rival.has_room()):
+            self._start_rival()
 
     def _start_rival(self) -> None:
         rival, self._rival = self._rival, None

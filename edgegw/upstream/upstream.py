@@ -153,7 +153,11 @@ class UpstreamPool:
         self._only = self.endpoints[0] if len(self.endpoints) == 1 and not self._judged else None
 
     def _is_usable(self, endpoint: EndpointPool) -> bool:
-        return endpoint.state.is_usable(self._now)
+        state, now = endpoint.state, self._now
+        return state.is_usable(now) or (
+            # Outrun by one that cannot be used itself by now.
+            state.works(now) and not any(rival.state.is_usable(now) for rival in endpoint.rivals)
+        )
 
     def _refresh(self) -> None:
         """Look again which endpoints can be used, and at their shares; note when that is to be done again."""
@@ -163,6 +167,8 @@ class UpstreamPool:
         window = self.model.slow_start
         for endpoint in self.endpoints:
             state = endpoint.state
+            if state.outrun_until > now:
+                again = min(again, state.outrun_until)
             if state.ejected_until > now:
                 again = min(again, state.ejected_until)
             elif 0 < state.ejected_until > state.usable_since:
@@ -193,7 +199,7 @@ class UpstreamPool:
         endpoint = None
         if self._sessions is not None:
             endpoint = self._sessions.member(request)
-            if endpoint is not None and not (endpoint.state.is_usable(monotonic()) or self._balancer.may_use(endpoint)):
+            if endpoint is not None and not (self._is_usable(endpoint) or self._balancer.may_use(endpoint)):
                 endpoint = None
         if endpoint is None:
             endpoint = self._balancer.pick(request)
