@@ -403,6 +403,59 @@ class ServiceTests(NamesCase):
         await self.ports(a)
         self.assertEqual(await self.bodies(2), {b"0": 2})
 
+    async def test_targets_that_are_no_names(self) -> None:
+        """What no host can be called is left out: it gets into no Host, and ends no look-ups."""
+        (a,) = (one.port for one in self.servers(1))
+        strange = (b"x\r\ny", b"\xc3\xa4.test", b"a b", b"a:1", b"-")
+        for name in strange:
+            self.zone.use(name.decode("utf-8"), "127.0.0.1")
+        await self.serve_service(self.record(a), *(self.record(a + number, target=name)
+                                                   for number, name in enumerate(strange, 1)))
+        await until(lambda: self.metrics.resolutions["success"] >= 2)
+        await self.ports(a)
+        self.assertEqual(await self.bodies(2), {b"0": 2})
+        self.assertEqual(self.metrics.resolutions["failure"], 0)
+
+    async def test_another_name_of_the_same_address(self) -> None:
+        """When a service moves to another name, it is asked by that, although the address is the same."""
+        upstream = start_upstream(self, answer(b"ok"))
+        self.zone.use("two.test", "127.0.0.1")
+        self.zone.records["_http._tcp.test", dns.SRV] = [self.record(upstream.port)]
+        self.zone.use("one.test", "127.0.0.1")
+        listener = http_listener()
+        listener = evolve(listener, forwarding=evolve(listener.forwarding, preserve_host=False))
+        await self.serve_names(Endpoint("_http._tcp.test", 0, kind=EndpointKind.SRV), listener=listener)
+        await self.ports(upstream.port)
+        await self.bodies(1)
+        # Both: the one that it had stays.
+        self.zone.records["_http._tcp.test", dns.SRV] = [
+            self.record(upstream.port, target="two.test"), self.record(upstream.port)
+        ]
+        asked = len(self.zone.asked)
+        await until(lambda: len(self.zone.asked) > asked + 8)
+        await self.bodies(1)
+        self.assertEqual(len(upstream.talks), 1)
+        self.zone.records["_http._tcp.test", dns.SRV] = [self.record(upstream.port, target="two.test")]
+        pool = self.running.generation._sites.upstreams["app"]
+        await until(lambda: [one.name for one in pool.endpoints] == ["two.test"])
+        await self.bodies(1)
+        hosts = [request.all(b"host")[0].partition(b":")[0] for request in upstream.requests]
+        self.assertEqual(hosts, [b"one.test", b"one.test", b"two.test"])
+        await until(lambda: self.metrics.connections == 1)
+
+    async def test_one_address_twice(self) -> None:
+        """Two records that come to the same are one endpoint, of which nothing is left after a reload."""
+        (a,) = (one.port for one in self.servers(1))
+        self.zone.use("two.test", "127.0.0.1")
+        await self.serve_service(self.record(a), self.record(a, 1), self.record(a, target="two.test"))
+        await self.ports(a)
+        self.running.reload(self.running.generation.gateway)
+        await self.ports(a)
+        self.assertEqual(await self.bodies(2), {b"0": 2})
+        self.zone.records["_http._tcp.test", dns.SRV] = [self.record(nobody().port)]
+        await until(lambda: f"127.0.0.1:{a}" not in self.metrics.state.endpoints)
+        await until(lambda: self.metrics.connections == 0)
+
     async def test_an_endpoint_of_its_own_beside(self) -> None:
         """Records and addresses can stand side by side; one that refuses is passed over."""
         (a,) = (one.port for one in self.servers(1))

@@ -5,6 +5,7 @@ say how long.  Where servers are given, they alone are asked.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from socket import AF_INET6, inet_ntop
@@ -32,6 +33,8 @@ _LOCAL_TTL: Final = 10.0
 _TIMEOUTS: Final = (1, 2)
 _MOST_ALIASES: Final = 8
 _NOTHING: Final = "it has no address"
+#: What a host may be called.  A label of DNS may have any byte in it; these end up in Host, in SNI and in the log.
+_HOST_NAME: Final = re.compile(rb"(?=.{1,253}$)[a-z0-9_][a-z0-9_\-]{0,62}(\.[a-z0-9_][a-z0-9_\-]{0,62})*", re.I)
 #: Names that are looked up at a time, of all upstreams: each takes two sockets.
 _turns: Final = DeferredSemaphore(32)
 
@@ -209,9 +212,12 @@ class Lookup:
         try:
             for candidate in candidates(name, conf):
                 answer = await _records(resolver.lookupService(candidate))
-                found = [_service(record) for record in answer.of_type(dns.SRV)]
+                records = answer.of_type(dns.SRV)
+                found = [one for one in map(_service, records) if one is not None]
                 if found:
                     return [service for service in found if service.target]
+                if records:
+                    raise LookupFailed("its targets are no host names")
                 problem = answer.problem or problem
         finally:
             self._end(resolver)
@@ -230,9 +236,10 @@ async def _both_families(resolver: Any, name: str, most_aliases: int) -> Answer:
     aliases = [*four.of_type(dns.CNAME), *six.of_type(dns.CNAME)]
     if not found:
         problem = four.problem or six.problem
-        if aliases and most_aliases:
+        alias = _host_name(aliases[0].payload.name) if aliases else None
+        if alias and most_aliases:
             # A server that does not follow them itself.
-            return await _both_families(resolver, str(aliases[0].payload.name), most_aliases - 1)
+            return await _both_families(resolver, alias, most_aliases - 1)
         raise LookupFailed(problem or _NOTHING)
     unknown = frozenset(family for family, answer in ((4, four), (6, six)) if answer.problem)
     ttl = min(float(ttl) for ttl in [*(ttl for _, ttl in found), *(record.ttl for record in aliases)])
@@ -252,9 +259,17 @@ async def _records(asked: Deferred[Any]) -> _Records:
     return _Records(tuple(answers))
 
 
-def _service(record: Any) -> Service:
+def _host_name(name: dns.Name) -> str | None:
+    """Give a name without the dot at its end, empty for the root; ``None`` where no host can be called so."""
+    text = name.name.removesuffix(b".").lower()
+    return text.decode("ascii") if not text or _HOST_NAME.fullmatch(text) else None
+
+
+def _service(record: Any) -> Service | None:
     payload = record.payload
-    target = str(payload.target).rstrip(".").lower()
+    target = _host_name(payload.target)
+    if target is None:
+        return None
     return Service(target, payload.port, payload.priority, payload.weight, float(record.ttl))
 
 

@@ -78,7 +78,8 @@ class Resolving:
     def _look_up(self, origin: Endpoint) -> None:
         self._timers.pop(origin, None)
         looked_up = Deferred.fromCoroutine(self._found(origin))
-        looked_up.addCallbacks(self._use, self._failed, (origin,), errbackArgs=(origin,))
+        looked_up.addCallback(self._use, origin)
+        looked_up.addErrback(self._failed, origin)
         looked_up.addErrback(lambda failure: _log.failure("after a look-up", failure))
 
     def _again(self, origin: Endpoint, seconds: float) -> None:
@@ -110,7 +111,18 @@ class Resolving:
             ttls.append(ttl)
         if problem and not found:
             raise LookupFailed(problem)
-        return found[:_MOST], 0.0 if problem else min(ttls, default=0.0)
+        return self._distinct(origin, found)[:_MOST], 0.0 if problem else min(ttls, default=0.0)
+
+    def _distinct(self, origin: Endpoint, found: Sequence[FoundAddress]) -> list[FoundAddress]:
+        """Give each address once, by the name that it has had, if it still has that."""
+        known = {str(pool.endpoint): pool.name for pool in self._upstream.origins[origin]}
+        distinct: dict[str, FoundAddress] = {}
+        for one in found:
+            address = str(one.endpoint)
+            before = distinct.setdefault(address, one)
+            if before.name != one.name == known.get(address):
+                distinct[address] = one
+        return list(distinct.values())
 
     async def _addresses(self, origin: Endpoint, target: Endpoint) -> tuple[list[FoundAddress], float]:
         if isIPAddress(target.host) or isIPv6Address(target.host):

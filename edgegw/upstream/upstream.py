@@ -115,22 +115,26 @@ class UpstreamPool:
         return self._found
 
     def use_addresses(self, origin: Endpoint, found: Sequence[FoundAddress]) -> None:
-        """Take over what an endpoint of the configuration stands for now; those that stay keep their connections."""
-        before = {str(pool.endpoint): pool for pool in self._found[origin]}
-        wanted = {str(one.endpoint): one for one in found}
-        if [pool.endpoint for pool in before.values()] == [one.endpoint for one in wanted.values()]:
+        """Take over what an endpoint of the configuration stands for now; those that stay keep their connections.
+
+        :param found: each address once.
+        """
+        # The name is asked for and verified: one address by another name has other connections.
+        before = {(str(pool.endpoint), pool.name): pool for pool in self._found[origin]}
+        wanted = {(str(one.endpoint), one.name): one for one in found}
+        if [(pool.endpoint, pool.name) for pool in before.values()] == [(one.endpoint, one.name) for one in found]:
             return
         pools = []
-        for text, one in wanted.items():
-            pool = before.get(text) or self._pool(origin, one)
+        for key, one in wanted.items():
+            pool = before.get(key) or self._pool(origin, one)
             pool.use_weight(one.endpoint)
             pools.append(pool)
         self._found[origin] = pools
         self._use_found()
         if self._checks is not None:
             self._checks.look()
-        for text, pool in before.items():
-            if text not in wanted:
+        for key, pool in before.items():
+            if key not in wanted:
                 pool.close()
 
     def _use_found(self) -> None:
