@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from time import process_time
 from typing import Any
 
 from attrs import evolve
@@ -26,6 +27,7 @@ from edgegw.model import (
     SessionType,
     Upstream,
 )
+from tests.test_guide import free_ports
 
 from .gateway import (
     SERVER,
@@ -111,6 +113,17 @@ class ChoiceTests(BalancingCase):
         (spare,) = self.servers(1)
         await self.serve([nobody(), nobody(), evolve(spare.model.endpoints[0], priority=1)])
         self.assertEqual(await self.bodies(5), {b"0": 5})
+
+    async def test_nobody_of_many(self) -> None:
+        """503, and little work, where none of a thousand endpoints can be reached."""
+        (port,) = free_ports(1)
+        many = [Endpoint(f"127.{number >> 8}.{number & 255}.1", port) for number in range(1, 1001)]
+        await self.serve(many, balancing=Balancing(BalancingPolicy.LEAST_REQUEST))
+        client = await self.connect()
+        began = process_time()
+        self.assertEqual((await self.ask(client)).status, 503)
+        self.assertLess(process_time() - began, 2.5)
+        self.assertEqual(self.metrics.connect_failures["refused"], 1000)
 
     async def test_least_request(self) -> None:
         """Who has unanswered requests gets no more of them while others have none."""

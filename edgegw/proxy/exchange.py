@@ -5,6 +5,7 @@ connection.  It decides about connecting, trying again and giving up; it looks a
 """
 from __future__ import annotations
 
+from collections.abc import Collection
 from time import monotonic
 from typing import Any, Protocol
 
@@ -95,7 +96,7 @@ class Exchange:
         self._ended = False
         self._body_sent = False
         self._paused = False
-        self._tried: tuple[EndpointPool, ...] = ()
+        self._tried: Collection[EndpointPool] = ()
         self._started = monotonic()
         self.status = 0
         backend.metrics.in_progress += 1
@@ -169,7 +170,7 @@ class Exchange:
             "upstream {upstream}: cannot connect to {endpoint}: {word}: {text}",
             upstream=upstream.model.name, endpoint=str(pool.endpoint), word=word, text=text,
         )
-        self._tried = (*self._tried, pool)
+        self._tried = {*self._tried, pool}
         following = upstream.another_endpoint(self, self._tried)
         if following is None:
             self._give_up(503, "no endpoint could be reached")

@@ -10,6 +10,7 @@ they end, or until the service cuts them because ``drain_timeout`` is over.
 """
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -58,7 +59,7 @@ class Tunnel(protocol.Protocol):
         self._deadlines = deadlines
         self._idle_timeout = upstream.model.idle_timeout
         self._dialling: _Dialling | None = None
-        self._tried: tuple[EndpointPool, ...] = ()
+        self._tried: Collection[EndpointPool] = ()
         self._far: Any = None
         self._held: list[bytes] = []
         self._held_size = 0
@@ -97,7 +98,7 @@ class Tunnel(protocol.Protocol):
             "upstream {upstream}: cannot connect to {endpoint}: {word}: {text}",
             upstream=upstream.model.name, endpoint=str(endpoint.endpoint), word=word, text=text,
         )
-        self._tried = (*self._tried, endpoint)
+        self._tried = {*self._tried, endpoint}
         following = upstream.another_endpoint(self, self._tried)
         if following is None:
             self.transport.loseConnection()

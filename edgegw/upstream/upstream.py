@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -213,7 +213,7 @@ class UpstreamPool:
         endpoint.state.pick()
         return endpoint
 
-    def another_endpoint(self, request: Request, tried: Sequence[EndpointPool]) -> EndpointPool | None:
+    def another_endpoint(self, request: Request, tried: Collection[EndpointPool]) -> EndpointPool | None:
         """Give another endpoint for a request, which those before came to nothing with; ``None`` where all were tried.
 
         Every other one that may be used is given once, whoever else has turns.
