@@ -6,6 +6,7 @@ configuration has any more is forgotten.
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 from typing import Any, Final, Protocol
 from weakref import WeakSet
@@ -134,19 +135,36 @@ class UpstreamState:
 
     :ivar endpoints: by address.
     :ivar lines: of every configuration whose connections count against a limit: they all count together.
-    :ivar counts: by the endpoint as it is configured; they stay as counters do.
-    :ivar resolved: what the last answer for a name was.
+    :ivar counts: by the endpoint as it is configured, for as long as a configuration has it.
+    :ivar resolved: what the last answer for a name was, for as long as a configuration has it.
+    :ivar origins: how many configurations have an endpoint.
     :ivar version: is another one whenever something has changed that balancing depends on.
     """
 
-    __slots__ = ("counts", "endpoints", "lines", "resolved", "version")
+    __slots__ = ("counts", "endpoints", "lines", "origins", "resolved", "version")
 
     def __init__(self) -> None:
         self.lines: WeakSet[Line] = WeakSet()
         self.endpoints: dict[str, EndpointState] = {}
         self.counts: dict[str, OriginCounts] = {}
         self.resolved: dict[Endpoint, tuple[FoundAddress, ...]] = {}
+        self.origins: dict[Endpoint, int] = {}
         self.version = 0
+
+    def use(self, origins: Iterable[Endpoint]) -> None:
+        """A configuration has these endpoints, until :meth:`leave`."""
+        for origin in origins:
+            self.origins[origin] = self.origins.get(origin, 0) + 1
+
+    def leave(self, origins: Iterable[Endpoint]) -> None:
+        """A configuration is not used any more: forget what no other one has."""
+        for origin in origins:
+            self.origins[origin] -= 1
+            if not self.origins[origin]:
+                del self.origins[origin]
+                self.resolved.pop(origin, None)
+        left = {str(origin) for origin in self.origins}
+        self.counts = {origin: counts for origin, counts in self.counts.items() if origin in left}
 
     def take(self, address: str, origin: str, usable_since: float = -inf) -> EndpointState:
         """Give what is known of an address, to be given back by :meth:`release`.

@@ -80,6 +80,8 @@ class UpstreamPool:
         self._judged = (
             self._limited or self._sessions is not None or upstream.health_check is not None
         )
+        metrics.state.use(upstream.endpoints)
+        self._closed = False
         self._found: dict[Endpoint, list[EndpointPool]] = {}
         for origin in upstream.endpoints:
             found = metrics.state.resolved.get(origin)
@@ -299,6 +301,9 @@ class UpstreamPool:
         for pools in self._found.values():
             for pool in pools:
                 pool.close()
+        if not self._closed:
+            self._closed = True
+            self.metrics.state.leave(self.model.endpoints)
 
 
 def _is_address(pool: EndpointPool) -> bool:
