@@ -5,9 +5,11 @@ import gc
 import weakref
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor as global_reactor
 
 from edgegw.model import (
+    XFCC,
     ActiveHealthCheck,
     Endpoint,
     EndpointKind,
@@ -15,10 +17,14 @@ from edgegw.model import (
     SessionPersistence,
     Upstream,
     UpstreamLimits,
+    UpstreamTLS,
+    UpstreamVerification,
 )
+from edgegw.proxy.generation import GenerationError
 
 from .gateway import gateway, http_listener, open_files, start_gateway, until
 from .raw_client import connect
+from .test_upstream_balancing import nobody
 from .test_upstream_names import NamesCase
 
 reactor: Any = global_reactor
@@ -43,6 +49,20 @@ class ReloadTests(NamesCase):
             limits=UpstreamLimits(max_connections=4),
             slow_start=10.0,
         )
+
+    async def test_one_that_cannot_be_built(self) -> None:
+        """A configuration that fails leaves nothing of its endpoints behind, whatever it fails at."""
+        self.running = await start_gateway(self, gateway([http_listener()], self.upstream(0, 9)))
+        state = self.running.metrics.upstream("app").state
+        injected = evolve(http_listener(), header_injection=(XFCC(), XFCC()))
+        with self.assertRaises(GenerationError):
+            self.running.reload(gateway([injected], self.upstream(1, 9)))
+        tls = UpstreamTLS(tls12_ciphers=("nonsense",), verify=UpstreamVerification.NONE)
+        two = gateway([http_listener()], self.upstream(1, 9))
+        with self.assertRaises(GenerationError):
+            self.running.reload(evolve(two, upstreams=(*two.upstreams, Upstream("b", (nobody(),), tls=tls))))
+        self.assertEqual({one.origin for one in state.endpoints.values()} & {"app1.test:9", "127.0.1.9:9"}, set())
+        self.assertEqual({one.users for one in state.endpoints.values()}, {1})
 
     async def test_nothing_is_left(self) -> None:
         """Neither timers, nor sockets, nor what was known of endpoints that no configuration has."""

@@ -101,6 +101,16 @@ class Generation:
             sites = self._sites = self._build_sites()
         except ContextError as error:
             raise GenerationError(str(error)) from error
+        try:
+            self._build(sites)
+        except BaseException:
+            sites.close_upstreams()
+            raise
+
+    # --- building ---------------------------------------------------------------------------
+
+    def _build(self, sites: SiteBuilder) -> None:
+        gateway, count_error = self.gateway, self._count_error
         routers: dict[PortKey, SNIRouterUse] = {key: use for use in gateway.sni_routers for key in use.bindings}
         try:
             injectors = {one.name: build_injectors(one.header_injection) for one in gateway.listeners}
@@ -135,9 +145,7 @@ class Generation:
                     one.site.profile = profile
 
         self._rechecks = self._build_rechecks()
-        self._renewals = renewals(reactor, self._profiles.values(), metrics, count_error)
-
-    # --- building ---------------------------------------------------------------------------
+        self._renewals = renewals(self._reactor, self._profiles.values(), self._metrics, count_error)
 
     def _build_sites(self) -> SiteBuilder:
         return SiteBuilder(
@@ -319,8 +327,7 @@ class Generation:
             for transport in tuple(profile.transports):
                 if isinstance(transport.protocol, HTTPConnection):
                     transport.protocol.retire()
-        for upstream in self._sites.upstreams.values():
-            upstream.close()
+        self._sites.close_upstreams()
 
     def when_idle(self) -> Deferred[None]:
         """Give a Deferred that fires when no connection is left."""

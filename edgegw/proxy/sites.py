@@ -74,7 +74,13 @@ class SiteBuilder:
         self.sites: list[Site] = []
         self.chains: list[PolicyChain] = []
         self.keeps_chain: dict[str, bool] = {}
-        self.upstreams = {upstream.name: self._build_upstream(upstream) for upstream in gateway.upstreams}
+        self.upstreams: dict[str, UpstreamPool | PluginUpstream] = {}
+        try:
+            for upstream in gateway.upstreams:
+                self.upstreams[upstream.name] = self._build_upstream(upstream)
+        except BaseException:
+            self.close_upstreams()
+            raise
 
     def build(
         self, listener: Listener, injectors: tuple[IHeaderInjector, ...], owned: frozenset[bytes]
@@ -186,6 +192,11 @@ class SiteBuilder:
             mirror.close()
         for service in self._auth_services.values():
             service.close()
+
+    def close_upstreams(self) -> None:
+        """Close the upstreams' unused connections; nobody begins anything with them any more."""
+        for upstream in self.upstreams.values():
+            upstream.close()
 
     def build_access(self, listener: Listener, route: Route, number: int, rule: RouteRule) -> RuleAccess | None:
         """Make what a rule demands of clients; ``None`` where it demands nothing."""
