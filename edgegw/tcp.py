@@ -334,6 +334,13 @@ class UnixClient(EagerWriter, unix.Client):  # type: ignore[misc]  # as Client
 
 
 class _UnixConnector(unix.Connector):
+    failing = False
+
+    def stopConnecting(self) -> None:
+        """Called by whoever does not want it any more; what has failed already will say so by itself."""
+        if not self.failing:
+            super().stopConnecting()
+
     def _makeTransport(self) -> UnixClient:  # type: ignore[override]  # Twisted's own does not fit either
         return UnixClient(self.address, self, self.reactor, self.checkPID)
 
@@ -347,6 +354,7 @@ def connect_unix(reactor: IReactorFDSet, path: str, factory: Any, timeout: float
     try:
         connector.connect()
     except OSError:
-        # No descriptor is left.  For TCP Twisted takes care of it.
-        connector.connectionFailed(Failure())
+        # No descriptor is left.  Not from within this call, for which whoever calls is not ready; so Twisted for TCP.
+        connector.failing = True
+        reactor.callLater(0, connector.connectionFailed, Failure())  # type: ignore[attr-defined]  # it is one of time, too
     return connector

@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from edgegw.api import ClientHelloFacts, PassThrough, sni_router
-from edgegw.model import ConnectionLimits, Endpoint, SNIRouterUse, Upstream
+from edgegw.model import ConnectionLimits, Endpoint, SNIRouterUse, Upstream, UpstreamLimits
 from edgegw.testing import FakeEnvironment
 from edgegw.upstream import pool
 from edgegw.verdict import Reason
@@ -157,13 +157,19 @@ class TunnelCase(TestCase):
     """A port whose router passes everything through to one upstream."""
 
     async def start(
-        self, *endpoints: Endpoint, limits: ConnectionLimits | None = None, **options: Any
+        self,
+        *endpoints: Endpoint,
+        limits: ConnectionLimits | None = None,
+        upstream_limits: UpstreamLimits | None = None,
+        **options: Any,
     ) -> RunningGateway:
         """Serve; without endpoints the upstream is a :class:`Far`."""
         if not endpoints:
             self.far = Far()
             self.addCleanup(lambda: Deferred.fromCoroutine(self.far.stop()))
             endpoints = (self.far.endpoint,)
+        if upstream_limits is not None:
+            options["limits"] = upstream_limits
         issued = Authority().issue("gateway", dns=["gateway.example"], usages=SERVER)
         environment = FakeEnvironment()
         use = SNIRouterUse("past", (("127.0.0.1", 0),), past, past.build(None, environment), environment)
@@ -281,6 +287,45 @@ class BytesTests(TunnelCase):
         await deferLater(reactor, 0.8)
         client.transport.write(b"still here")
         await far.heard(b"still here")
+
+
+class UpstreamLimitTests(TunnelCase):
+    """What the upstream is burdened with at most."""
+
+    async def test_connections(self) -> None:
+        """Tunnels beyond the connections wait for their turn; who leaves meanwhile waits no longer."""
+        await self.start(upstream_limits=UpstreamLimits(max_connections=1))
+        metrics = self.running.metrics.upstream("far")
+        first, _ = await self.pair()
+        second, third = [await self.connect() for _ in range(2)]
+        await until(lambda: metrics.waiting == 2)
+        second.transport.abortConnection()
+        await until(lambda: metrics.waiting == 1)
+        self.assertEqual(len(self.far.ends), 1)
+        first.transport.abortConnection()
+        await (await self.far.end(2)).heard(HELLO)
+        third.transport.abortConnection()
+        await self.quiet()
+        self.assertEqual((metrics.waiting, metrics.connecting, len(self.far.ends)), (0, 0, 2))
+
+    async def test_in_vain(self) -> None:
+        """When none has become free in the time for one, the client's connection is closed."""
+        limits = UpstreamLimits(max_connections=1)
+        await self.start(upstream_limits=limits, connect_timeout=0.3)
+        await self.pair()
+        client = await self.connect()
+        await until(lambda: client.closed_cleanly)
+        self.assertEqual(self.running.metrics.upstream("far").limited["max_pending"], 1)
+
+    async def test_after_a_reload(self) -> None:
+        """A tunnel of the configuration before counts, and its end is the turn of the next."""
+        await self.start(upstream_limits=UpstreamLimits(max_connections=1))
+        first, _ = await self.pair()
+        self.running.reload(self.running.generation.gateway)
+        await self.connect()
+        await until(lambda: self.running.metrics.upstream("far").waiting == 1)
+        first.transport.abortConnection()
+        await (await self.far.end(2)).heard(HELLO)
 
 
 class PaceTests(TunnelCase):

@@ -1,6 +1,7 @@
 """Requests among endpoints, as clients see it: shares, keys, sessions, Unix sockets, who is passed over."""
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -27,6 +28,7 @@ from edgegw.model import (
     SessionType,
     Upstream,
 )
+from edgegw.tcp import UnixClient, connect_unix
 from tests.test_guide import free_ports
 
 from .gateway import (
@@ -183,6 +185,29 @@ class ChoiceTests(BalancingCase):
         self.assertEqual(await self.bodies(5), {b"here": 5})
         self.assertEqual(self.metrics.connects, 1)
         self.assertEqual(server.requests[0].all(b"host"), [b"localhost"])
+
+    async def test_no_descriptor(self) -> None:
+        """Where no socket can be made the next endpoint is tried, in the reactor's next turn."""
+        path = self.mktemp()
+        (tcp,) = self.servers(1)
+        unix_endpoints = [Endpoint(f"{path}{number}", 0, kind=EndpointKind.UNIX) for number in range(3)]
+
+        def fail(self: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(UnixClient, "createInternetSocket", fail)
+        await self.serve([*unix_endpoints, evolve(tcp.model.endpoints[0], priority=1)])
+        self.assertEqual(await self.bodies(4), {b"0": 4})
+        # Never from within the call, for which nobody is ready.
+        failed: list[object] = []
+        factory = protocol.ClientFactory()
+        factory.noisy = False
+        self.patch(factory, "clientConnectionFailed", lambda connector, reason: failed.append(connector))
+        connector = connect_unix(reactor, path, factory, 5.0)
+        self.assertEqual(failed, [])
+        connector.disconnect()
+        await until(lambda: failed)
+        self.assertEqual(failed, [connector])
 
     async def test_no_unix_socket(self) -> None:
         """503 where there is none."""

@@ -1,6 +1,7 @@
 """What an upstream is burdened with at most: connections, requests that wait, requests at all, retries; their ages."""
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 from hypothesis import given, settings
@@ -114,6 +115,18 @@ class LimitTests(TestCase):
         self.respond(1)
         self.assertEqual((await first.response()).status, 200)
         self.assertEqual(self.metrics.waiting, 0)
+
+    async def test_waiting_once(self) -> None:
+        """The time to wait is the same however many endpoints there are."""
+        await self.start(4, max_connections=1, connect_timeout=1.0)
+        first, second = await self.clients(2)
+        began = monotonic()
+        self.assertEqual((await second.response()).status, 503)
+        self.assertLess(monotonic() - began, 2.5)
+        self.assertEqual(self.metrics.limited["max_pending"], 1)
+        await until(lambda: self.held)
+        self.respond(1)
+        self.assertEqual((await first.response()).status, 200)
 
     async def test_who_leaves_waits_no_longer(self) -> None:
         """A client that is gone is not waited for; its place is the next one's."""

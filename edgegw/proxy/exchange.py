@@ -18,6 +18,7 @@ from edgegw.proxy.plugin_backend import PluginCall, PluginUpstream
 from edgegw.proxy.site import Backend
 from edgegw.upstream.connection import UpstreamConnection
 from edgegw.upstream.pool import EndpointPool, Opening
+from edgegw.upstream.waiting import NO_ROOM
 from edgegw.wire.http1 import Field, ResponseHead
 
 __all__ = ["IDEMPOTENT", "Downstream", "Exchange"]
@@ -170,6 +171,9 @@ class Exchange:
             "upstream {upstream}: cannot connect to {endpoint}: {word}: {text}",
             upstream=upstream.model.name, endpoint=str(pool.endpoint), word=word, text=text,
         )
+        if word == NO_ROOM:
+            self._give_up(503, text)
+            return
         self._tried = {*self._tried, pool}
         following = upstream.another_endpoint(self, self._tried)
         if following is None:

@@ -11,6 +11,7 @@ they end, or until the service cuts them because ``drain_timeout`` is over.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -26,8 +27,9 @@ from edgegw.identity import ConnectionInfo, Identity
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.proxy.pace import Source
 from edgegw.tcp import UNIX_PEER
-from edgegw.upstream.pool import EndpointPool, failure_word
+from edgegw.upstream.pool import EndpointPool, Opening, failure_word
 from edgegw.upstream.upstream import UpstreamPool
+from edgegw.upstream.waiting import NO_ROOM
 
 __all__ = ["Tunnel"]
 
@@ -58,7 +60,7 @@ class Tunnel(protocol.Protocol):
         self._metrics = metrics
         self._deadlines = deadlines
         self._idle_timeout = upstream.model.idle_timeout
-        self._dialling: _Dialling | None = None
+        self._dialling: Opening | None = None
         self._tried: Collection[EndpointPool] = ()
         self._far: Any = None
         self._held: list[bytes] = []
@@ -88,7 +90,11 @@ class Tunnel(protocol.Protocol):
             self._connect(endpoint)
 
     def _connect(self, endpoint: EndpointPool) -> None:
-        self._dialling = _Dialling(self, endpoint)
+        line = endpoint.line
+        if line is None or line.has_room():
+            self._dialling = _Dialling(self, endpoint)
+        else:
+            self._dialling = line.wait(_Turn(self, endpoint), _never, partial(self.connect_failed, endpoint))
 
     def connect_failed(self, endpoint: EndpointPool, word: str, text: str) -> None:
         """An endpoint cannot be reached: try the next one, or close."""
@@ -99,7 +105,7 @@ class Tunnel(protocol.Protocol):
             upstream=upstream.model.name, endpoint=str(endpoint.endpoint), word=word, text=text,
         )
         self._tried = {*self._tried, endpoint}
-        following = upstream.another_endpoint(self, self._tried)
+        following = None if word == NO_ROOM else upstream.another_endpoint(self, self._tried)
         if following is None:
             self.transport.loseConnection()
         else:
@@ -250,6 +256,22 @@ class _FarEnd(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._endpoint.closed()
         self._tunnel.upstream_lost()
+
+
+class _Turn:
+    """What a tunnel waits for in its upstream's line: no connection that was there before is of any use to it."""
+
+    def __init__(self, tunnel: Tunnel, endpoint: EndpointPool) -> None:
+        self._tunnel = tunnel
+        self._endpoint = endpoint
+
+    def open(self, connected: object, failed: object, client: object) -> _Dialling:
+        """There is room now."""
+        return _Dialling(self._tunnel, self._endpoint)
+
+
+def _never(connection: object) -> None:
+    """Take a connection that nobody gives."""
 
 
 class _Dialling(protocol.ClientFactory):

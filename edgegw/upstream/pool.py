@@ -193,7 +193,7 @@ class EndpointPool:
         """Open a connection, or wait for one where there may be no more.
 
         :param failed: called with a word of :data:`edgegw.observe.counters.CONNECT_FAILURES` or ``TLS_FAILURES`` and
-            the system's text.
+            the system's text; or with :data:`edgegw.upstream.waiting.NO_ROOM`.
         :param client: whom it is for; ``None`` where the gateway wants it for itself.
         """
         if self.line is not None and not self.has_room():

@@ -11,7 +11,10 @@ from edgegw.deadlines import Deadlines
 from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.upstream.connection import UpstreamConnection
 
-__all__ = ["Waiting", "WaitingLine"]
+__all__ = ["NO_ROOM", "Waiting", "WaitingLine"]
+
+#: The word for a request that has waited for too long.  No endpoint is to blame: waiting for another one is no remedy.
+NO_ROOM: Final = "no_room"
 
 #: Those of the longest waiting that are looked at for one that waits for a certain endpoint.
 _LOOKED_AT: Final = 64
@@ -64,7 +67,8 @@ class Waiting:
         """See ``Deadlines``: none came free in time."""
         if self.pool is not None:
             self._end()
-            self._failed("timeout", "no connection came free in time")
+            self._line.timed_out()
+            self._failed(NO_ROOM, "no connection came free in time")
 
     def cancel(self) -> None:
         """Nobody waits for it any more."""
@@ -141,6 +145,10 @@ class WaitingLine:
         self._deadlines.forget(waiting)
         if len(self._line) > 32 and self._metrics.waiting < len(self._line) // 2:
             self._line = deque(one for one in self._line if one.pool is not None)
+
+    def timed_out(self) -> None:
+        """One has waited in vain."""
+        self._metrics.limited["max_pending"] += 1
 
     def take_over(self, pool: Any, connection: UpstreamConnection) -> bool:
         """Give a connection that is needed no longer to whoever waits for it; whether it was taken.
