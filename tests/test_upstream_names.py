@@ -192,6 +192,23 @@ class AddressTests(NamesCase):
         error = await self.assertFailure(Deferred.fromCoroutine(lookup.addresses("loop.test")), LookupFailed)
         self.assertEqual(str(error), "it has no address")
 
+    async def test_records_of_others(self) -> None:
+        """What an answer says of a name that was not asked for, and is no alias's, is of no account."""
+        def header(name: str, payload: Any) -> Any:
+            return dns.RRHeader(name, payload.TYPE, ttl=1, payload=payload)
+
+        real = [
+            header("REAL.test", dns.Record_A("127.0.0.3")),
+            header("other.test", dns.Record_A("127.0.0.4")),
+            header("second.test", dns.Record_CNAME("real.TEST")),
+            header("app.test", dns.Record_CNAME("second.test")),
+        ]
+        self.zone.asked = []
+        self.patch(self.zone, "_lookup", lambda name, cls, kind, timeout: succeed((real, [], [])))
+        lookup = Lookup(reactor, [self.name_server])
+        self.assertEqual((await lookup.addresses("app.test")).addresses, ("127.0.0.3",))
+        await self.assertFailure(Deferred.fromCoroutine(lookup.addresses("third.test")), LookupFailed)
+
     async def test_many(self) -> None:
         """An answer that is too long for a datagram is asked for by TCP; there is a bound to what is used of it."""
         self.zone.use("app.test", *(f"127.0.{number >> 8}.{number & 255}" for number in range(1, 300)))

@@ -211,7 +211,7 @@ class Lookup:
         resolver = await self._begin(conf)
         try:
             for candidate in candidates(name, conf):
-                answer = await _records(resolver.lookupService(candidate))
+                answer = await _records(resolver.lookupService(candidate), candidate)
                 records = answer.of_type(dns.SRV)
                 found = [one for one in map(_service, records) if one is not None]
                 if found:
@@ -226,8 +226,8 @@ class Lookup:
 
 async def _both_families(resolver: Any, name: str, most_aliases: int) -> Answer:
     four, six = await gatherResults([
-        Deferred.fromCoroutine(_records(resolver.lookupAddress(name))),
-        Deferred.fromCoroutine(_records(resolver.lookupIPV6Address(name))),
+        Deferred.fromCoroutine(_records(resolver.lookupAddress(name), name)),
+        Deferred.fromCoroutine(_records(resolver.lookupIPV6Address(name), name)),
     ], consumeErrors=True)
     found = [
         *((record.payload.dottedQuad(), record.ttl) for record in four.of_type(dns.A)),
@@ -246,7 +246,7 @@ async def _both_families(resolver: Any, name: str, most_aliases: int) -> Answer:
     return Answer(tuple(dict.fromkeys(address for address, _ in found)), ttl, unknown)
 
 
-async def _records(asked: Deferred[Any]) -> _Records:
+async def _records(asked: Deferred[Any], name: str) -> _Records:
     try:
         answers, _, _ = await asked
     except CancelledError:
@@ -256,7 +256,16 @@ async def _records(asked: Deferred[Any]) -> _Records:
     except Exception as error:
         # Whatever a server sends: none of it is more than no answer.
         return _Records(problem=f"the name servers gave no answer ({type(error).__name__})")
-    return _Records(tuple(answers))
+    return _Records(_of_name(answers, name.encode("ascii")))
+
+
+def _of_name(answers: Sequence[Any], name: bytes) -> list[Any]:
+    """Give the records of a name and of its aliases: what an answer says of others nobody has asked for."""
+    names = {name.lower()}
+    aliases = [(one.name.name.lower(), one.payload.name.name.lower()) for one in answers if one.type == dns.CNAME]
+    for _ in range(min(len(aliases), _MOST_ALIASES)):
+        names.update(target for alias, target in aliases if alias in names)
+    return [one for one in answers if one.name.name.lower() in names]
 
 
 def _host_name(name: dns.Name) -> str | None:
