@@ -57,7 +57,8 @@ class UpstreamTests(ConfigTestCase):
     def test_wrong_endpoints(self) -> None:
         """What cannot be one."""
         for text, problem in [
-            ('"unix:a"', "absolute path"), (f'"unix:/{"a" * 120}"', "too long"), ('"srv:a b"', "SRV records"),
+            ('"unix:a"', "absolute path"), ('"unix:/a\\0b"', "absolute path"), ('"unix:/a\\nb"', "absolute path"),
+            (f'"unix:/{"a" * 120}"', "too long"), ('"srv:a b"', "SRV records"),
             ("{weight: 1}", "has no address"), ('{address: "h:1", weight: 0}', "out of range"),
             ('{address: "h:1", wait: 0}', "weight"), ('{address: "h"}', "not a host and a port"), ("[]", "is a list"),
         ]:

@@ -14,6 +14,8 @@ __all__ = ["SERVER", "parse_server", "parse_upstream_endpoint"]
 #: The name of SRV records (RFC 2782): underscores begin the first labels.
 _SRV = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_\-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_\-]{0,62}))*\.?")
 _DNS_PORT: Final = 53
+#: No path has a NUL, none should have other control characters, and half a surrogate pair is no character.
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def parse_upstream_endpoint(text: str) -> Endpoint:
@@ -23,7 +25,7 @@ def parse_upstream_endpoint(text: str) -> Endpoint:
     """
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path.startswith("/") or path.endswith("/"):
+        if not path.startswith("/") or path.endswith("/") or _UNUSABLE.search(path):
             raise Unparsable("names no Unix socket", "write unix: and an absolute path: unix:/run/app/app.sock")
         if len(path.encode("utf-8")) > MAX_SOCKET_PATH:
             raise Unparsable("is too long for a Unix socket", f"write a path of {MAX_SOCKET_PATH} bytes or fewer")

@@ -83,7 +83,7 @@ class EndpointPool:
         self.connect_timeout = upstream.connect_timeout
         self.name = name or endpoint.host
         self.host_header = _host_header(endpoint, self.name)
-        self.identity = str(endpoint).encode("ascii", "replace")
+        self.identity = str(endpoint).encode("utf-8", "surrogateescape")
         self.weight = endpoint.weight
         self.priority = endpoint.priority
         self.share = float(endpoint.weight)
