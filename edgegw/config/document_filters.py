@@ -27,22 +27,9 @@ from edgegw.model import (
 )
 
 __all__ = [
-    "BACKEND_FILTERS",
-    "COMPRESSION",
-    "CORS_RULES",
-    "EXTERNAL_AUTH",
-    "FIXED_RESPONSE",
-    "MIRROR",
-    "PATH_MODIFIER",
-    "RATE_LIMIT",
-    "REDIRECT",
-    "RETRY",
-    "REWRITE",
-    "RULE_FILTERS",
-    "TIMEOUTS",
-    "mirror",
-    "rate_limit",
-]
+    "BACKEND_FILTERS", "COMPRESSION", "CORS_RULES", "EXTERNAL_AUTH", "FIXED_RESPONSE", "MIRROR", "PATH_MODIFIER",
+    "RATE_LIMIT", "REDIRECT", "RETRY", "REWRITE", "RULE_FILTERS", "TIMEOUTS", "mirror", "rate_limit",
+]  # fmt: skip
 
 _MOST_HEADERS: Final = 64
 
