@@ -501,6 +501,19 @@ class SessionTests(TLSTestCase):
         await self.get()
         self.assertEqual(self.metrics.tls["TLSv1.3", False], before["TLSv1.3", False] + 1)
 
+    async def test_system_certificates_at_a_reload(self) -> None:
+        """A CA that the platform has taken out is not trusted from the next reload on."""
+        upstream = start_tls_upstream(self, server_context(self.issue()))
+        file = Path(self.mktemp()).absolute()
+        file.write_bytes(Authority("another").pem + self.pki.pem)
+        model = secured(upstream.model, verify=FULL, system_trust=str(file), hostname=NAME)
+        await self.begin(model)
+        self.assertEqual((await self.get()).status, 200)
+        file.write_bytes(Authority("another").pem)
+        self.running.reload(gateway(self.running.generation.gateway.listeners, model))
+        self.assertEqual((await self.get()).status, 503)
+        self.assertEqual(self.failures(), {"unknown_ca": 1})
+
     async def test_a_reload_forgets(self) -> None:
         """A new configuration verifies anew."""
         upstream = await self.visits(2)

@@ -5,6 +5,7 @@ made under one upstream's settings are ever used under another's.
 """
 from __future__ import annotations
 
+import os
 from weakref import WeakValueDictionary
 
 from cryptography import x509
@@ -30,7 +31,24 @@ class _SharedStore:
         self.x509_store.load_locations(path)
 
 
-_stores: WeakValueDictionary[str, _SharedStore] = WeakValueDictionary()
+#: By the file and its state: one that has changed is read again at a reload, while the store of before is still in use.
+_stores: WeakValueDictionary[tuple[str, int, int, int], _SharedStore] = WeakValueDictionary()
+
+
+def _shared_store(path: str) -> _SharedStore:
+    """Give the store of a file as it is now.
+
+    :raises ContextError: it cannot be read, or has no certificates.
+    """
+    try:
+        state = os.stat(path)
+        key = (path, state.st_ino, state.st_size, state.st_mtime_ns)
+        shared = _stores.get(key)
+        if shared is None:
+            shared = _stores[key] = _SharedStore(path)
+    except (OSError, crypto.Error) as error:
+        raise ContextError(f"{path}: not usable as CA certificates") from error
+    return shared
 
 
 class ClientContext:
@@ -87,12 +105,7 @@ def _send_key_shares(context: SSL.Context, groups: tuple[str, ...]) -> None:
 def _trust(context: SSL.Context, tls: UpstreamTLS) -> _SharedStore | None:
     """Let a context trust what the settings name, and nothing else."""
     if tls.system_trust is not None:
-        shared = _stores.get(tls.system_trust)
-        if shared is None:
-            try:
-                shared = _stores[tls.system_trust] = _SharedStore(tls.system_trust)
-            except crypto.Error as error:
-                raise ContextError(f"{tls.system_trust}: not usable as CA certificates") from error
+        shared = _shared_store(tls.system_trust)
         openssl.use_store(context, shared.x509_store)
         return shared
     store = context.get_cert_store()
