@@ -147,9 +147,9 @@ class Listeners(ConfigTestCase):
         """TLS does not go with HTTP; other protocols are not spoken."""
         self.assert_faults(
             f"listeners:\n  - {{name: a, port: 1, protocol: HTTP, {_TLS}}}\n"
-            f"  - {{name: b, port: 2, protocol: TLS, {_TLS}}}\n",
+            f"  - {{name: b, port: 2, protocol: UDP, {_TLS}}}\n",
             (2, 40, "listeners[0].tls", "does not go with the protocol HTTP"),
-            (3, 34, "listeners[1].protocol", "HTTP or HTTPS"),
+            (3, 34, "listeners[1].protocol", "HTTP, HTTPS, TLS or TCP"),
         )
 
     def test_addresses(self) -> None:
@@ -366,12 +366,12 @@ client_validation:
             (4, 52, "client_validation.default.ca_certificates", "is an empty list"),
             (6, 32, "client_validation.per_port[0].validation", "has no ca_certificates"),
             (7, 14, "client_validation.per_port[1].port", "has an entry already"),
-            (8, 14, "client_validation.per_port[2].port", "no HTTPS listener has the port 8444"),
+            (8, 14, "client_validation.per_port[2].port", "no listener that terminates TLS has the port 8444"),
             (8, 39, "client_validation.per_port[2].validation.mode", "AllowValidOnly or AllowInsecureFallback"),
             (8, 72, "client_validation.per_port[2].validation.ca_certificates[1]", "repeats"),
             (8, 92, "client_validation.per_port[2].validation.max_depth", "from 1"),
             (9, 7, "client_validation.per_port[3]", "has no validation"),
-            (9, 14, "client_validation.per_port[3].port", "no HTTPS listener"),
+            (9, 14, "client_validation.per_port[3].port", "no listener that terminates TLS"),
         )
 
     def test_required_in_fallback(self) -> None:
@@ -388,7 +388,7 @@ client_validation:
             listeners: [{name: a, port: 80, protocol: HTTP}]
             client_validation: {per_port: [{port: 80, validation: {ca_certificates: [ca.pem]}}]}
             """,
-            (2, 39, "client_validation.per_port[0].port", "no HTTPS listener has the port 80"),
+            (2, 39, "client_validation.per_port[0].port", "no listener that terminates TLS has the port 80"),
         )
 
 

@@ -699,7 +699,7 @@ class JSONSchema(ConfigTestCase):
             "client_validation: {per_port: [{port: 8443}]}\n",
             "  - {name: b, protocol: HTTP}\n",
             "  - {name: b, port: 1}\n",
-            "  - {name: b, port: 1, protocol: TCP}\n",
+            "  - {name: b, port: 1, protocol: UDP}\n",
             "  - {name: b, port: 1, protocol: HTTP, tls: {certificates: []}}\n",
             "  - {name: b, port: 1, protocol: HTTP, address: 'unix:/run/b.sock'}\n",
             "  - {name: b, port: 1, protocol: HTTP, hostname: 'a.*.b'}\n",

@@ -5,7 +5,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from edgegw.config.document_terms import FILE, HOSTNAME, NAME, setting
+from edgegw.config.document_terms import FILE, HOSTNAME, NAME, UNITS, setting
 from edgegw.config.faults import Report
 from edgegw.config.header_names import HEADER_VALUE, REQUEST_HEADER, RESPONSE_HEADER
 from edgegw.config.injection import HEADER_TEMPLATES
@@ -201,11 +201,10 @@ RETRY: Final = Record(
     check=_check_retry,
 )
 
-_UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 RATE_LIMIT: Final = Record(
     (
         Field("requests", Integer(1, 1_000_000_000), "So many in each unit.", REQUIRED),
-        Field("unit", Words(tuple(_UNITS)), "second, minute, hour or day.", "second"),
+        Field("unit", Words(tuple(UNITS)), "second, minute, hour or day.", "second"),
         Field("burst", Integer(1, 1_000_000_000), "So many at once. Default: requests."),
         Field(
             "per",
@@ -229,7 +228,7 @@ RATE_LIMIT: Final = Record(
 def rate_limit(section: Section) -> RateLimit:
     """Make the model of a rate limit."""
     requests = section.get("requests", 1)
-    seconds = _UNITS[section.get("unit", "second")]
+    seconds = UNITS[section.get("unit", "second")]
     return RATE_LIMIT.settings(section, RateLimit(requests, seconds, section.get("burst", requests)))
 
 

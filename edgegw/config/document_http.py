@@ -3,17 +3,44 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgegw.config.addresses import parse_network
-from edgegw.config.document_terms import COUNT, setting
-from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Size, Text
-from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record
-from edgegw.model import AmbiguousPaths, ConnectionLimits, Forwarding, HTTPSettings, UnderscoreAction
+from attrs import evolve
 
-__all__ = ["FORWARDING", "HEALTH_CHECK", "HTTP", "LIMITS"]
+from edgegw.config.addresses import parse_network
+from edgegw.config.document_terms import COUNT, UNITS, setting
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Size, Text, Words
+from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
+from edgegw.model import (
+    AmbiguousPaths,
+    ConnectionLimits,
+    ConnectionRate,
+    Forwarding,
+    HTTPSettings,
+    UnderscoreAction,
+)
+
+__all__ = ["CONNECTION_RATE", "FORWARDING", "HEALTH_CHECK", "HTTP", "LIMITS", "connection_rate", "limits"]
 
 _PSEUDONYM: Final = Text(
     "a pseudonym", r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+", "write a token of RFC 9110: letters, digits, hyphens, dots"
 )
+
+CONNECTION_RATE: Final = Record(
+    (
+        Field("connections", Integer(1, 1_000_000), "So many in each unit.", REQUIRED),
+        Field("unit", Words(tuple(UNITS)), "second, minute, hour or day.", "second"),
+        Field("burst", Integer(1, 1_000_000), "So many at once. Default: connections."),
+    ),
+    name="connection_rate",
+)
+
+
+def connection_rate(section: Section | None) -> ConnectionRate | None:
+    """Make the model of a rate of connections; ``None`` where there is none."""
+    if section is None or "connections" not in section:
+        return None
+    connections = section.get("connections")
+    return ConnectionRate(connections, UNITS[section.get("unit", "second")], section.get("burst", connections))
+
 
 _limits = ConnectionLimits()
 LIMITS: Final = Record(
@@ -22,10 +49,24 @@ LIMITS: Final = Record(
         setting(_limits, "max_connections_per_peer", COUNT, "Connections at a time from one client address."),
         setting(_limits, "max_handshakes", COUNT, "TLS handshakes at a time."),
         setting(_limits, "handshake_timeout", Duration(), "From accepting a connection to the end of its handshake."),
+        Field(
+            "connection_rate",
+            OrWord("unlimited", CONNECTION_RATE),
+            "New connections; further ones are refused. Default: unlimited.",
+        ),
     ),
     name="limits",
     description="What clients may hold of a listener.",
 )
+
+
+def limits(section: Section | None, defaults: ConnectionLimits) -> ConnectionLimits:
+    """Make the limits of a listener."""
+    made = LIMITS.settings(section, defaults)
+    if section is None or "connection_rate" not in section:
+        return made
+    return evolve(made, connection_rate=connection_rate(section.get("connection_rate")))
+
 
 HEALTH_CHECK: Final = Record(
     (

@@ -7,10 +7,12 @@ from edgegw.config.addresses import HOSTNAME_PATTERN, parse_hostname
 from edgegw.config.scalars import Integer, Parsed, Text
 from edgegw.config.shapes import Field, Shape
 
-__all__ = ["COUNT", "FILE", "HOSTNAME", "NAME", "PORT", "setting"]
+__all__ = ["COUNT", "FILE", "HOSTNAME", "NAME", "PORT", "UNITS", "setting"]
 
 COUNT: Final = Integer(1, 1_000_000)
 PORT: Final = Integer(0, 65_535)
+#: What a rate is for, in seconds.
+UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 NAME: Final = Text(
     "a name of letters, digits, hyphens, dots and underscores",
     r"[A-Za-z0-9]([A-Za-z0-9._\-]{0,251}[A-Za-z0-9])?",

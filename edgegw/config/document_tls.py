@@ -6,12 +6,13 @@ from typing import Final
 from edgegw.config.document_terms import FILE, setting
 from edgegw.config.faults import Report
 from edgegw.config.policies import PLUGIN, POLICIES
-from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Text, Words
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Text
 from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
 from edgegw.config.suites import CIPHER_SUITES, parse_cipher_suite, parse_group, parse_signature_algorithm
-from edgegw.model import ClientValidation, OnMissing, RefuseWith, TLSSettings, TLSVersion, ValidationMode
+from edgegw.model import ClientValidation, OnMissing, RefuseWith, TLSMode, TLSSettings, TLSVersion, ValidationMode
 
 __all__ = [
+    "APPLICATION_PROTOCOL",
     "CIPHER_SUITES_FIELD",
     "CLIENT_VALIDATION",
     "GROUP_LIST",
@@ -154,12 +155,23 @@ def check_versions(section: Section, report: Report) -> None:
 
 
 def _check_tls(section: Section, report: Report) -> None:
+    if section.get("mode") is TLSMode.PASSTHROUGH:
+        for key in section.node.values:
+            if key != "mode":
+                problem = "does nothing with Passthrough: TLS ends at the upstream"
+                report.fault(section.node.key(key), problem, "leave it out")
+        return
+    if "certificates" not in section.node.values:
+        report.fault(section.node, "has no certificates", "give certificates, or mode: Passthrough")
     check_versions(section, report)
     if "ocsp_responder" in section and section.get("ocsp_stapling") is not True:
         remedy = "give ocsp_stapling: true as well, or leave it out"
         report.fault(section.at("ocsp_responder"), "is asked by nobody", remedy)
 
 
+APPLICATION_PROTOCOL: Final = Text(
+    "the name of a protocol such as http/1.1", r"[!-~]+", "write its ALPN name, of ASCII without spaces", 255
+)
 _CIPHER_SUITE_LIST: Final = ListOf(
     Parsed("a cipher suite", parse_cipher_suite, {"enum": list(CIPHER_SUITES)}), 1, distinct=True
 )
@@ -175,7 +187,12 @@ CIPHER_SUITES_FIELD: Final = Field(
 )
 TLS: Final = Record(
     (
-        Field("certificates", ListOf(_CERTIFICATE, 1, 1000), "What the listener shows, chosen by SNI.", REQUIRED),
+        Field("mode", Choice(TLSMode), "Terminate, or Passthrough to an upstream that ends TLS.", TLSMode.TERMINATE),
+        Field(
+            "certificates",
+            ListOf(_CERTIFICATE, 1, 1000),
+            "What the listener shows, chosen by SNI; needed unless TLS is passed through.",
+        ),
         setting(_tls, "min_version", Choice(TLSVersion), "The oldest version of TLS."),
         setting(_tls, "max_version", Choice(TLSVersion), "The newest version of TLS."),
         CIPHER_SUITES_FIELD,
@@ -208,8 +225,9 @@ TLS: Final = Record(
         setting(
             _tls,
             "alpn",
-            ListOf(Words(("http/1.1",)), distinct=True),
-            "Application protocols by preference; an empty list answers no ALPN.",
+            ListOf(APPLICATION_PROTOCOL, distinct=True),
+            "Application protocols by preference; an empty list answers no ALPN.  HTTPS listeners speak http/1.1; with "
+            "the protocol TLS these are the upstream's, and none is the default.",
         ),
         setting(_tls, "strict_sni", Boolean(), "Refuse handshakes for names that are on no certificate."),
         setting(_tls, "session_tickets", Boolean(), "Let clients resume sessions."),
@@ -232,4 +250,9 @@ TLS: Final = Record(
     name="tls",
     description="How a listener terminates TLS.",
     check=_check_tls,
+    rules={
+        "if": {"properties": {"mode": {"const": "Passthrough"}}, "required": ["mode"]},
+        "then": {"maxProperties": 1},
+        "else": {"required": ["certificates"]},
+    },
 )

@@ -3,13 +3,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from attrs import frozen
 
 from edgegw.config.addresses import MAX_SOCKET_PATH, overlap
 from edgegw.config.document import LISTENER
-from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
-from edgegw.config.faults import Report
+from edgegw.config.document_http import FORWARDING, HTTP
+from edgegw.config.document_http import limits as translate_limits
+from edgegw.config.faults import Place, Report
 from edgegw.config.injection import DEFAULT_INJECTION, translate_injection
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.shapes import Item, Section
@@ -31,6 +33,7 @@ from edgegw.model import (
     PolicyRule,
     PolicyUse,
     Protocol,
+    TLSMode,
     XFCCDetail,
 )
 
@@ -39,7 +42,7 @@ __all__ = ["Validations", "check_bindings", "translate_listener", "translate_val
 
 @frozen
 class Validations:
-    """The client validation of HTTPS listeners by port (Gateway API ``tls.frontend``)."""
+    """The client validation of listeners that terminate TLS, by port (Gateway API ``tls.frontend``)."""
 
     default: ClientValidation | None
     per_port: dict[int, ClientValidation | None]
@@ -55,11 +58,7 @@ def translate_validations(
     """Read ``client_validation`` at the top of the document."""
     if section is None:
         return Validations(None, {})
-    https = {
-        item.value.get("port")
-        for item in listeners
-        if item.value.get("protocol", Protocol.HTTPS) is Protocol.HTTPS
-    }
+    terminating = {item.value.get("port") for item in listeners if _terminates(item.value)}
     per_port: dict[int, ClientValidation | None] = {}
     for item in section.items("per_port"):
         entry: Section = item.value
@@ -70,12 +69,20 @@ def translate_validations(
             continue
         if port in per_port:
             report.fault(entry.at("port"), f"the port {port} has an entry already", "keep one of the two")
-        elif port not in https:
+        elif port not in terminating:
             report.fault(
-                entry.at("port"), f"no HTTPS listener has the port {port}", "give the port of a listener, or remove it"
+                entry.at("port"),
+                f"no listener that terminates TLS has the port {port}",
+                "give the port of a listener, or remove it",
             )
         per_port.setdefault(port, validation)
     return Validations(tls.client_validation(section.get("default")), per_port)
+
+
+def _terminates(section: Section) -> bool:
+    tls: Section | None = section.get("tls")
+    secure = section.get("protocol", Protocol.HTTPS) in (Protocol.HTTPS, Protocol.TLS)
+    return secure and (tls is None or tls.get("mode") is not TLSMode.PASSTHROUGH)
 
 
 def translate_listener(
@@ -96,12 +103,13 @@ def translate_listener(
     settings = None
     tls_section: Section | None = section.get("tls")
     hostname = section.get("hostname")
+    protocol = section.get("protocol", Protocol.HTTPS)
     if tls_section is not None:
-        settings = tls.tls(tls_section, validations.of(port), hostname)
+        settings = tls.tls(tls_section, validations.of(port), hostname, protocol)
     if "header_injection" in section:
         injection = translate_injection(section.items("header_injection"), plugins, report)
     else:
-        asks = settings is not None and settings.client_validation is not None
+        asks = settings is not None and settings.client_validation is not None and protocol is Protocol.HTTPS
         injection = DEFAULT_INJECTION if asks else ()
     if tls_section is not None and tls_section.get("session_tickets") and any(map(_sends_chain, injection)):
         report.warn(
@@ -115,8 +123,10 @@ def translate_listener(
         address=_address(section, directory, report),
         hostname=hostname,
         tls=settings,
+        mode=TLSMode.TERMINATE if tls_section is None else tls_section.get("mode", TLSMode.TERMINATE),
+        application_protocols=tuple(item.value for item in section.items("application_protocols")),
         header_injection=injection,
-        limits=LIMITS.settings(section.get("limits"), limits),
+        limits=translate_limits(section.get("limits"), limits),
         http=HTTP.settings(section.get("http"), http),
         forwarding=FORWARDING.settings(section.get("forwarding"), forwarding),
         policies=plugins.policies(section.get("policies")),
@@ -179,11 +189,20 @@ class _Binding:
     """The listeners on one address and port.
 
     :ivar first: the one that the others must agree with.
-    :ivar by_hostname: each by the name it takes.
+    :ivar by_name: each by the name that it takes, and the protocol that its clients offer.
     """
 
     first: Listener
-    by_hostname: dict[str | None, Listener]
+    by_name: dict[tuple[str | None, str | None], Listener]
+
+
+#: Which protocols may share a port: TLS tells by its ClientHello which listener a client is for.
+_SHARE: Final = {
+    Protocol.HTTP: frozenset({Protocol.HTTP}),
+    Protocol.HTTPS: frozenset({Protocol.HTTPS, Protocol.TLS}),
+    Protocol.TLS: frozenset({Protocol.HTTPS, Protocol.TLS}),
+    Protocol.TCP: frozenset({Protocol.TCP}),
+}
 
 
 class _Bindings:
@@ -208,22 +227,33 @@ class _Bindings:
                 )
                 return
         binding = on_port.setdefault(listener.address, _Binding(listener, {}))
-        if binding.first.protocol is not listener.protocol:
+        if listener.protocol not in _SHARE[binding.first.protocol]:
             self._report.fault(
                 section.at("protocol") if "protocol" in section else place,
                 f"{what} is used by {binding.first.name} with the protocol {binding.first.protocol.value} already",
-                "use one protocol on a port",
+                "use one protocol on a port, or HTTPS and TLS",
             )
-            return
-        other_listener = binding.by_hostname.setdefault(listener.hostname, listener)
-        if other_listener is not listener:
+        elif self._is_new(section, listener, binding, what, place) and listener is not binding.first:
+            self._warn_of_shared(section, binding.first, listener, what)
+
+    def _is_new(
+        self, section: Section, listener: Listener, binding: _Binding, what: str | None, place: Place
+    ) -> bool:
+        """Whether no other listener takes the same clients, which is reported."""
+        for offered in listener.application_protocols or (None,):
+            other = binding.by_name.setdefault((listener.hostname, offered), listener)
+            if other is listener:
+                continue
+            clients = "" if offered is None else f" and clients that offer {offered}"
+            taken = "all of it" if listener.protocol is Protocol.TCP else (listener.hostname or "every name") + clients
             self._report.fault(
                 section.at("hostname") if "hostname" in section else place,
-                f"{what} is used by {other_listener.name} for {listener.hostname or 'every name'} already",
-                "give each listener on a port another hostname",
+                f"{what} is used by {other.name} for {taken} already",
+                "use another port" if listener.protocol is Protocol.TCP
+                else "give each listener on a port another hostname",
             )
-        elif other_listener is not binding.first:
-            self._warn_of_shared(section, binding.first, listener, what)
+            return False
+        return True
 
     def _warn_of_shared(self, section: Section, first: Listener, listener: Listener, what: str | None) -> None:
         """Warn of settings that hold before it is known which of a port's listeners a client is for."""
@@ -242,7 +272,7 @@ def _of_port(protocol: Protocol) -> Iterator[tuple[str, str, str]]:
     """Give the settings that the listeners of a port share: path, attribute of the model's, and which one holds."""
     highest, first = "the highest holds", "the first listener's holds"
     yield "limits.max_connections_per_peer", "max_connections_per_peer", highest
-    if protocol is Protocol.HTTPS:
+    if protocol in (Protocol.HTTPS, Protocol.TLS):
         yield "limits.handshake_timeout", "handshake_timeout", highest
         return
     # Without TLS only the head of a request says which listener it is for.
@@ -253,6 +283,10 @@ def _of_port(protocol: Protocol) -> Iterator[tuple[str, str, str]]:
     yield "http.head_timeout", "head_timeout", first
 
 
+#: Without one of these, what a listener is for is not known.
+_TELL_APART: Final = ("address", "port", "protocol", "hostname", "application_protocols")
+
+
 def check_bindings(
     listeners: Iterable[tuple[Section, Listener]], admin: Admin | None, report: Report
 ) -> None:
@@ -260,7 +294,7 @@ def check_bindings(
     bindings = _Bindings(report)
     for section, listener in listeners:
         given = section.node.values
-        if any(key in given and key not in section for key in ("address", "port", "protocol", "hostname")):
+        if any(key in given and key not in section for key in _TELL_APART):
             continue
         unix = listener.address is not None and listener.address.startswith("unix:")
         if not unix and listener.port == 0:

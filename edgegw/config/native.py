@@ -16,19 +16,21 @@ from attrs import frozen
 
 from edgegw.config.certificates import CertificateFiles
 from edgegw.config.document import ADMIN, DOCUMENT, LOGGING
-from edgegw.config.document_http import FORWARDING, HTTP, LIMITS
+from edgegw.config.document_http import FORWARDING, HTTP, limits
 from edgegw.config.faults import ConfigError, Fault, Report
 from edgegw.config.filters import FilterTranslation
 from edgegw.config.injection import injected_headers
 from edgegw.config.listeners import check_bindings, translate_listener, translate_validations
 from edgegw.config.nodes import Mapping, Node, Scalar
 from edgegw.config.policies import MakeEnvironment, Plugins, PluginTranslation, describe_kinds
+from edgegw.config.ports import translate_ports
 from edgegw.config.reader import read_file
 from edgegw.config.routes import translate_route
 from edgegw.config.routing import translate_sni_routers
 from edgegw.config.shapes import Item, Schema, Section
 from edgegw.config.tls import TLSTranslation
 from edgegw.config.tls_parameters import CheckTLS
+from edgegw.config.tunnels import translate_tcp_routes, translate_tls_routes
 from edgegw.config.upstream_tls import UpstreamTLSTranslation
 from edgegw.config.upstreams import translate_upstream
 from edgegw.model import Admin, ConnectionLimits, Forwarding, Gateway, HTTPSettings, Listener, Logging
@@ -177,7 +179,8 @@ class _Translation:
         for key in ("listeners", "upstreams"):
             deque(self._checked_names(document.items(key)), 0)
         by_name = {listener.name: listener for _, listener in listeners}
-        names = {upstream.name for upstream in upstreams}
+        by_upstream = {upstream.name: upstream for upstream in upstreams}
+        names = by_upstream.keys()
         hostnames = {listener.hostname for _, listener in listeners}
         injected = {name for _, listener in listeners for name in injected_headers(listener.header_injection)}
         filters = FilterTranslation(self._directory, self._files, injected, names, self._report)
@@ -187,6 +190,7 @@ class _Translation:
         ]
         admin = self._admin(document)
         check_bindings(listeners, admin, self._report)
+        only_listeners = [listener for _, listener in listeners]
         routers = translate_sni_routers(
             document.items("sni_routers"), listeners, self._plugins, self._directory, self._report
         )
@@ -200,13 +204,20 @@ class _Translation:
             drain_timeout=document.get("drain_timeout", Gateway(()).drain_timeout),
             handshake_record=document.get("handshake_record", Gateway(()).handshake_record),
             sni_routers=routers,
+            ports=translate_ports(document.items("ports"), only_listeners, self._directory, self._report),
+            tls_routes=translate_tls_routes(
+                self._checked_names(document.items("tls_routes")), by_name, by_upstream, self._report
+            ),
+            tcp_routes=translate_tcp_routes(
+                self._checked_names(document.items("tcp_routes")), by_name, by_upstream, self._report
+            ),
         )
 
     def _listeners(self, document: Section) -> list[tuple[Section, Listener]]:
         items = document.items("listeners")
         validations = translate_validations(document.get("client_validation"), items, self._tls, self._report)
         defaults = (
-            LIMITS.settings(document.get("limits"), ConnectionLimits()),
+            limits(document.get("limits"), ConnectionLimits()),
             HTTP.settings(document.get("http"), HTTPSettings()),
             FORWARDING.settings(document.get("forwarding"), Forwarding()),
         )

@@ -5,39 +5,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edgegw.config.addresses import parse_address
+from edgegw.config.bindings import ADDRESS, Binding, check_binding, find_bindings
 from edgegw.config.document_terms import NAME, PORT
 from edgegw.config.faults import Report
 from edgegw.config.policies import PLUGIN, PluginTranslation
-from edgegw.config.scalars import Duration, Parsed
+from edgegw.config.scalars import Duration
 from edgegw.config.shapes import REQUIRED, Field, Item, Record, Section
 from edgegw.model import ROUTER_TIMEOUT, BackendUse, Listener, Protocol, SNIRouterUse
 
 __all__ = ["SNI_ROUTER", "check_upstream", "translate_backend", "translate_sni_routers"]
 
 
-def _check_sni_router(section: Section, report: Report) -> None:
-    node = section.node
-    unix = section.get("address", "").startswith("unix:")
-    if unix and "port" in node.values:
-        report.fault(section.at("port"), "a Unix socket has no port", "leave port out")
-    if not unix and "port" not in node.values and ("address" in section or "address" not in node.values):
-        report.fault(node, "has no port", f"give port: {PORT.wanted}")
-
+_TLS: Final = frozenset({Protocol.HTTPS, Protocol.TLS})
 
 SNI_ROUTER: Final = Record(
     (
         Field("name", NAME, "What connections that it passes through are counted under.  Default: passthrough-PORT."),
         Field(
-            "address",
-            Parsed(
-                "an IP address, or unix: and a path",
-                parse_address,
-                {"pattern": r"^([0-9.]+|[0-9A-Fa-f:.]+(%[^\s]+)?|unix:[^\u0000]+)$"},
-            ),
-            "The address of HTTPS listeners, written as theirs is.  Default: every address with the port.",
+            "address", ADDRESS, "The address of listeners, written as theirs is.  Default: every one with the port."
         ),
-        Field("port", PORT, "The port of HTTPS listeners."),
+        Field("port", PORT, "The port of listeners with the protocol HTTPS or TLS."),
         Field("router", PLUGIN("sni_router"), "What decides about each connection, by its ClientHello.", REQUIRED),
         Field(
             "timeout",
@@ -48,7 +35,7 @@ SNI_ROUTER: Final = Record(
     ),
     name="sni_router_use",
     description="Code that decides where the TLS connections of a port go.",
-    check=_check_sni_router,
+    check=check_binding,
 )
 
 
@@ -61,11 +48,11 @@ def translate_sni_routers(
 ) -> tuple[SNIRouterUse, ...]:
     """Make the routers, and find the listeners whose connections they decide about."""
     names = {listener.name: section for section, listener in listeners}
-    taken: dict[tuple[str | None, int], Section] = {}
+    taken: dict[Binding, Section] = {}
     routers = []
     for item in items:
         section = item.value
-        bindings = _bindings(section, [listener for _, listener in listeners], directory, report)
+        bindings = find_bindings(section, [listener for _, listener in listeners], _TLS, directory, report)
         for binding in bindings:
             if taken.setdefault(binding, section) is not section:
                 place = section.at("port" if "port" in section else "address")
@@ -81,34 +68,6 @@ def translate_sni_routers(
         if used is not None:
             routers.append(SNIRouterUse(name, bindings, *used, section.get("timeout", ROUTER_TIMEOUT)))
     return tuple(routers)
-
-
-def _bindings(
-    section: Section, listeners: Sequence[Listener], directory: Path, report: Report
-) -> tuple[tuple[str | None, int], ...]:
-    """Give the addresses and ports that an entry is for."""
-    given = section.node.values
-    if any(key in given and key not in section for key in ("address", "port")):
-        return ()
-    address: str | None = section.get("address")
-    if address is not None and address.startswith("unix:"):
-        address = f"unix:{directory / address.removeprefix('unix:')}"
-    elif "port" not in section:
-        return ()
-    port = section.get("port", 0)
-    found = {
-        (listener.address, listener.port): None
-        for listener in listeners
-        if listener.protocol is Protocol.HTTPS
-        and listener.port == port
-        and (listener.address == address if address is not None else not (listener.address or "").startswith("unix:"))
-    }
-    if not found:
-        what = f"the address {section.get('address')}" if "address" in section else f"the port {port}"
-        both = f"{what} and the port {port}" if "address" in section and "port" in section else what
-        place = section.at("address" if "address" in section else "port")
-        report.fault(place, f"no HTTPS listener has {both}", "give those of a listener")
-    return tuple(found)
 
 
 # --- backends -------------------------------------------------------------------------------

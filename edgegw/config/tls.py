@@ -18,7 +18,10 @@ from edgegw.model import (
     CertificateSourceUse,
     ClientValidation,
     OCSPResponseFile,
+    Protocol,
+    RefuseWith,
     ServerCertificate,
+    TLSMode,
     TLSSettings,
     TrustAnchor,
     ValidationMode,
@@ -26,6 +29,8 @@ from edgegw.model import (
 
 __all__ = ["TLSTranslation"]
 
+#: What HTTPS listeners speak inside TLS, by its ALPN name.
+_HTTP_PROTOCOLS = ("http/1.1",)
 #: Bytes of an OCSP response in a file.
 _MOST_RESPONSE = 65_536
 
@@ -70,12 +75,16 @@ class TLSTranslation:
 
     # --- a listener ----------------------------------------------------------
 
-    def tls(self, section: Section, validation: ClientValidation | None, hostname: str | None) -> TLSSettings:
-        """Give a listener's TLS settings.
+    def tls(
+        self, section: Section, validation: ClientValidation | None, hostname: str | None, protocol: Protocol
+    ) -> TLSSettings | None:
+        """Give a listener's TLS settings; ``None`` where TLS is passed through.
 
         :param validation: what holds for its port, unless the section has its own.
         :param hostname: of the listener, for what its certificates should cover.
         """
+        if section.get("mode") is TLSMode.PASSTHROUGH:
+            return None
         certificates = [
             certificate
             for item in section.items("certificates")
@@ -89,11 +98,31 @@ class TLSTranslation:
             )
         if "client_validation" in section:
             validation = self.client_validation(section.get("client_validation"))
-        settings = TLS.settings(section, TLSSettings(tuple(certificates), validation))
+        base = TLSSettings(tuple(certificates), validation)
+        if protocol is Protocol.TLS:
+            # What is spoken inside, only the upstream knows.
+            base = evolve(base, alpn=())
+        settings = TLS.settings(section, base)
+        self._check_protocol(section, settings, protocol)
         settings = with_suites(section, settings, self._report)
         if self._check_tls is not None:
             report_unknown(section, self._check_tls(settings), self._report)
         return settings
+
+    def _check_protocol(self, section: Section, settings: TLSSettings, protocol: Protocol) -> None:
+        """Find what only HTTPS listeners can do, and what they cannot."""
+        if protocol is Protocol.HTTPS:
+            for item in section.items("alpn"):
+                if item.value not in _HTTP_PROTOCOLS:
+                    self._report.fault(
+                        item.node, f"{item.value} is not spoken here", f"use {' or '.join(_HTTP_PROTOCOLS)}"
+                    )
+            return
+        validation, place = settings.client_validation, section.get("client_validation")
+        if validation is not None and validation.refuse_with is RefuseWith.RESPONSE and place is not None:
+            self._report.fault(
+                place.at("refuse_with"), "there is no response to give where the protocol is TLS", "use close"
+            )
 
     def _certificate(self, item: Item[Section]) -> ServerCertificate | None:
         section = item.value

@@ -32,7 +32,6 @@ from edgegw.model.gateway import (
     Admin,
     AmbiguousPaths,
     ClientCertificateField,
-    ConnectionLimits,
     FieldHeaders,
     Forwarding,
     Gateway,
@@ -44,10 +43,12 @@ from edgegw.model.gateway import (
     Logging,
     PEMHeader,
     Protocol,
+    TLSMode,
     UnderscoreAction,
     XFCCDetail,
     XFCCMode,
 )
+from edgegw.model.limits import ConnectionLimits, ConnectionRate
 from edgegw.model.matches import (
     HeaderMatch,
     IdentityMatch,
@@ -68,6 +69,7 @@ from edgegw.model.policies import (
     PolicyUse,
     RefuseWith,
 )
+from edgegw.model.ports import PortSettings, UnmatchedName
 from edgegw.model.routes import BackendRef, Route, RouteRule
 from edgegw.model.routing import ROUTER_TIMEOUT, BackendUse, SNIRouterUse
 from edgegw.model.tls import (
@@ -80,6 +82,7 @@ from edgegw.model.tls import (
     TrustAnchor,
     ValidationMode,
 )
+from edgegw.model.tunnels import TCPRoute, TLSRoute
 from edgegw.model.upstream_tls import (
     ProxyProtocol,
     SubjectAltName,
@@ -121,6 +124,7 @@ __all__ = [
     "ClientValidation",
     "Compression",
     "ConnectionLimits",
+    "ConnectionRate",
     "CookieLifetime",
     "Encoding",
     "Endpoint",
@@ -159,6 +163,7 @@ __all__ = [
     "PolicyNot",
     "PolicyRule",
     "PolicyUse",
+    "PortSettings",
     "Protocol",
     "ProxyProtocol",
     "QueryParamMatch",
@@ -181,11 +186,15 @@ __all__ = [
     "SessionType",
     "SubjectAltName",
     "SubjectAltNameType",
+    "TCPRoute",
+    "TLSMode",
+    "TLSRoute",
     "TLSSettings",
     "TLSVersion",
     "Timeouts",
     "TrustAnchor",
     "UnderscoreAction",
+    "UnmatchedName",
     "Upstream",
     "UpstreamLimits",
     "UpstreamTLS",

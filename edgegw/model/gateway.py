@@ -7,17 +7,19 @@ from typing import Any, Union
 
 from attrs import Factory, frozen
 
+from edgegw.model.limits import ConnectionLimits
 from edgegw.model.policies import PolicyRule
+from edgegw.model.ports import PortSettings
 from edgegw.model.routes import Route
 from edgegw.model.routing import SNIRouterUse
 from edgegw.model.tls import TLSSettings
+from edgegw.model.tunnels import TCPRoute, TLSRoute
 from edgegw.model.upstreams import Upstream
 
 __all__ = [
     "Admin",
     "AmbiguousPaths",
     "ClientCertificateField",
-    "ConnectionLimits",
     "FieldHeaders",
     "Forwarding",
     "Gateway",
@@ -29,6 +31,7 @@ __all__ = [
     "Logging",
     "PEMHeader",
     "Protocol",
+    "TLSMode",
     "UnderscoreAction",
     "XFCC",
     "XFCCDetail",
@@ -41,6 +44,16 @@ class Protocol(Enum):
 
     HTTP = "HTTP"
     HTTPS = "HTTPS"
+    #: TLS whose bytes inside, or outside, go to an upstream as they are.
+    TLS = "TLS"
+    TCP = "TCP"
+
+
+class TLSMode(Enum):
+    """Where TLS ends (Gateway API ``TLSModeType``)."""
+
+    TERMINATE = "Terminate"
+    PASSTHROUGH = "Passthrough"
 
 
 # --- header injection -----------------------------------------------------------------------
@@ -138,20 +151,6 @@ class UnderscoreAction(Enum):
 
 
 @frozen
-class ConnectionLimits:
-    """Bounds on what clients may hold of a listener; past one the gateway refuses early.
-
-    :ivar handshake_timeout: seconds from accept to the end of the TLS handshake; no byte from the
-        client extends it.
-    """
-
-    max_connections: int = 20_000
-    max_connections_per_peer: int = 1_000
-    max_handshakes: int = 1_000
-    handshake_timeout: float = 10.0
-
-
-@frozen
 class HTTPSettings:
     """Limits and time-outs of HTTP on a listener.
 
@@ -215,6 +214,9 @@ class Listener:
     :ivar address: an IP address, ``None`` for all of IPv4 and IPv6, or ``unix:`` and a path.
     :ivar port: TCP port; 0 lets the system choose (tests), and stands for ``unix:`` listeners.
     :ivar hostname: exact or ``*.`` and a suffix, canonical; ``None`` takes every name.
+    :ivar mode: ``PASSTHROUGH`` goes with the protocol TLS, and with no ``tls``.
+    :ivar application_protocols: takes only clients that offer one of these by ALPN (RFC 7301); empty takes all.
+        Envoy's ``filter_chain_match.application_protocols``.
     :ivar policies: to be passed beside those of the client validation, which they come after.
     """
 
@@ -230,6 +232,8 @@ class Listener:
     forwarding: Forwarding = Factory(Forwarding)
     policies: tuple[PolicyRule, ...] | None = None
     health_check: HealthCheck | None = None
+    mode: TLSMode = TLSMode.TERMINATE
+    application_protocols: tuple[str, ...] = ()
 
 
 # --- the whole ------------------------------------------------------------------------------
@@ -258,6 +262,7 @@ class Gateway:
     :ivar drain_timeout: seconds that what is in flight has to finish after SIGTERM.
     :ivar handshake_record: how many handshakes are remembered.
     :ivar sni_routers: one at most for each address and port.
+    :ivar ports: one at most for each address and port.
     """
 
     listeners: tuple[Listener, ...]
@@ -268,3 +273,6 @@ class Gateway:
     drain_timeout: float = 30.0
     handshake_record: int = 10_000
     sni_routers: tuple[SNIRouterUse, ...] = ()
+    ports: tuple[PortSettings, ...] = ()
+    tls_routes: tuple[TLSRoute, ...] = ()
+    tcp_routes: tuple[TCPRoute, ...] = ()
