@@ -33,7 +33,7 @@ from edgegw.explanation.findings import Document, connection_findings
 from edgegw.explanation.requests import Wanted, request_findings
 from edgegw.explanation.text import explanation_text
 from edgegw.explanation.trial import PassiveEnvironments, TrialGateway, try_client
-from edgegw.model import Gateway
+from edgegw.model import Gateway, TLSMode
 from edgegw.observe.handshake_entry import visible
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.policy_step import TooLate
@@ -140,6 +140,8 @@ def _listener(gateway: Gateway, name: str | None) -> str:
         raise _NotAsked(f"choose a listener with --listener: {', '.join(https)}")
     if name in https:
         return name
+    if any(one.name == name and one.mode is TLSMode.PASSTHROUGH for one in gateway.listeners):
+        raise _NotAsked(f"the listener {name} passes TLS through: the upstream asks for certificates, if anybody does")
     if any(one.name == name for one in gateway.listeners):
         raise _NotAsked(f"the listener {name} has no TLS: nobody is asked for a certificate there")
     raise _NotAsked(f"there is no listener {name}: {did_you_mean(name, https)}")

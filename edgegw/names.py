@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from ipaddress import IPv6Address
 
-__all__ = ["canonical_authority", "canonical_name", "covers", "is_hostname"]
+__all__ = ["canonical_authority", "canonical_name", "covers", "intersection", "is_hostname"]
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -70,3 +70,24 @@ def covers(pattern: str, name: str) -> bool:
     if pattern.startswith("*."):
         return name.endswith(pattern[1:]) and len(name) > len(pattern) - 1
     return pattern == name
+
+
+def intersection(hostnames: tuple[str, ...], listener: str | None) -> tuple[str, ...] | None:
+    """Give the host names of a route that a listener takes; ``None`` where it takes none of them.
+
+    The more specific of two that overlap (Gateway API, HTTPRouteSpec.hostnames).
+
+    :param hostnames: empty is every name.
+    :param listener: ``None`` is every name.
+    """
+    if listener is None:
+        return hostnames
+    if not hostnames:
+        return (listener,)
+    taken = []
+    for hostname in hostnames:
+        if hostname == listener or covers(listener, hostname):
+            taken.append(hostname)
+        elif hostname.startswith("*.") and covers(hostname, listener.removeprefix("*.")):
+            taken.append(listener)
+    return tuple(taken) or None

@@ -1,6 +1,7 @@
 """``docs/reasons.rst``: every reason code with what it means, what to do, and what the client sees.
 
-``python -m edgegw.reasons > docs/reasons.rst`` makes it anew after a change of :mod:`edgegw.verdict` or of the
+``python -m edgegw.reasons > docs/reasons.rst`` makes it anew after a change of
+:mod:`edgegw.reason_explanations` or of the
 alerts in :mod:`edgegw.tls.failure`; a test says when that was forgotten.
 """
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Final
 
+from edgegw.reason_explanations import EXPLANATIONS
 from edgegw.tls.failure import error_for_refusal
-from edgegw.verdict import EXPLANATIONS, Reason
+from edgegw.verdict import Reason
 
 __all__ = ["ALERT_NAMES", "ERROR_ALERTS", "alert", "reasons_text"]
 
@@ -63,7 +65,9 @@ _ALERTS: Final[Mapping[Reason, int | str]] = {
     Reason.POLICY_TIMEOUT: _NO_ALERT,
     Reason.CLIENT_UNVERIFIED: "none; the request is answered with 403",
     Reason.BAD_CLIENT_HELLO: "decode_error (50), or what OpenSSL has for the fault",
-    Reason.UNRECOGNIZED_NAME: 112,
+    Reason.UNRECOGNIZED_NAME: "unrecognized_name (112), or none where unmatched_name is close",
+    Reason.NO_ROUTE: "unrecognized_name (112) where TLS ends here; else none, and the connection is closed",
+    Reason.NO_BACKEND: "unrecognized_name (112) where TLS ends here; else none, and the connection is closed",
     Reason.PROTOCOL_VERSION: 70,
     Reason.NO_SHARED_CIPHER: 40,
     Reason.NO_SHARED_GROUP: 40,
@@ -74,6 +78,7 @@ _ALERTS: Final[Mapping[Reason, int | str]] = {
     Reason.MAX_CONNECTIONS: _NO_ALERT,
     Reason.MAX_CONNECTIONS_PER_PEER: _NO_ALERT,
     Reason.MAX_HANDSHAKES: _NO_ALERT,
+    Reason.CONNECTION_RATE: _NO_ALERT,
     Reason.DRAINING: _NO_ALERT,
 }
 #: Where a group begins in the order of :class:`Reason`, and whether its reasons are those of policies.
@@ -86,7 +91,7 @@ _GROUPS: Final[Mapping[Reason, tuple[str, bool]]] = {
 }
 
 _INTRODUCTION: Final = """\
-.. Made by "python -m edgegw.reasons"; what it says is in edgegw/verdict.py and edgegw/tls/failure.py.
+.. Made by "python -m edgegw.reasons"; what it says is in edgegw/reason_explanations.py and edgegw/tls/failure.py.
 
 =======
 Reasons

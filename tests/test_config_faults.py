@@ -149,7 +149,7 @@ class Listeners(ConfigTestCase):
             f"listeners:\n  - {{name: a, port: 1, protocol: HTTP, {_TLS}}}\n"
             f"  - {{name: b, port: 2, protocol: UDP, {_TLS}}}\n",
             (2, 40, "listeners[0].tls", "does not go with the protocol HTTP"),
-            (3, 34, "listeners[1].protocol", "HTTP, HTTPS, TLS or TCP"),
+            (3, 34, "listeners[1].protocol", "HTTP or HTTPS or TLS or TCP"),
         )
 
     def test_addresses(self) -> None:

@@ -25,8 +25,9 @@ from edgegw.explanation import client as client_files
 from edgegw.explanation.client import UnusableFile, read_certificates
 from edgegw.explanation.text import explanation_text
 from edgegw.identity import CertificateStatus
+from edgegw.reason_explanations import EXPLANATIONS
 from edgegw.tap import read
-from edgegw.verdict import EXPLANATIONS, Reason
+from edgegw.verdict import Reason
 from tests.gateway import NO_USAGE, SERVER, Authority, Issued, in_thread, run, start_gateway
 from tests.http_service import reply, start_service
 from tests.tls_peers import TLS1_2, TLS1_3, try_tls

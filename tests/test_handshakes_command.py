@@ -26,7 +26,8 @@ from edgegw.observe.admin import MAX_HANDSHAKES, AdminSite
 from edgegw.observe.handshake_table import HandshakeTable, describe
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
-from edgegw.verdict import EXPLANATIONS, Accept, Explanation, Reason, Reject, Ruling
+from edgegw.reason_explanations import EXPLANATIONS
+from edgegw.verdict import Accept, Explanation, Reason, Reject, Ruling
 from tests.gateway import in_thread
 from tests.test_observe_handshakes import ACCEPTED, NOBODY, REFUSED, STRANGER, Clock
 

@@ -16,7 +16,7 @@ PACKAGE = Path(edgegw.__file__).parent
 #: may import; each may import itself.  A room that is not here does not exist.
 CONTRACTS = {
     "model", "identity", "peer", "verdict", "interfaces", "names", "certificate", "der", "distinguished_name",
-    "backend", "sni", "expressions",
+    "backend", "sni", "expressions", "reason_explanations",
 }
 #: What plugins are made of.
 PLUGINS = {"kinds", "api"}
@@ -24,6 +24,7 @@ PURE = {"config", "filters", "match", "headers", "wire", "policies", "sources", 
 ALLOWED: dict[str, set[str]] = {
     "names": set(),
     "verdict": set(),
+    "reason_explanations": {"verdict"},
     "model": set(),
     "der": set(),
     "distinguished_name": {"der"},

@@ -17,7 +17,8 @@ from zope.interface import provider
 from edgegw.observe.admin import MAX_HANDSHAKES, AdminSite, explanation
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
-from edgegw.verdict import EXPLANATIONS, Explanation, Reason
+from edgegw.reason_explanations import EXPLANATIONS
+from edgegw.verdict import Explanation, Reason
 from tests.test_observe_handshakes import ACCEPTED, NOBODY, REFUSED
 
 reactor: Any = global_reactor

@@ -8,10 +8,11 @@ from typing import Any
 from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
+from edgegw.reason_explanations import EXPLANATIONS
 from edgegw.reasons import ALERT_NAMES, ERROR_ALERTS, alert, reasons_text
 from edgegw.tls import openssl, store_context
 from edgegw.tls.failure import error_for_refusal
-from edgegw.verdict import EXPLANATIONS, Reason
+from edgegw.verdict import Reason
 from tests.gateway import Authority, Issued
 
 PAGE = Path(__file__).parent.parent / "docs" / "reasons.rst"

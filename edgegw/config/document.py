@@ -11,7 +11,7 @@ from edgegw.config.bindings import ADDRESS, check_binding
 from edgegw.config.document_http import FORWARDING, HEALTH_CHECK, HTTP, LIMITS
 from edgegw.config.document_routes import ROUTE
 from edgegw.config.document_terms import FILE, HOSTNAME, NAME, PORT, setting
-from edgegw.config.document_tls import APPLICATION_PROTOCOL, TLS, VALIDATION_OR_NONE
+from edgegw.config.document_tls import APPLICATION_PROTOCOL, HTTP_PROTOCOLS, TLS, VALIDATION_OR_NONE
 from edgegw.config.document_tunnels import TCP_ROUTE, TLS_ROUTE
 from edgegw.config.document_upstreams import UPSTREAM
 from edgegw.config.faults import Report
@@ -136,6 +136,19 @@ LISTENER: Final = Record(
             {
                 "if": {"properties": {"protocol": {"enum": ["TLS", "TCP"]}}, "required": ["protocol"]},
                 "then": {"properties": dict.fromkeys(_HTTP_ALONE, False)},
+            },
+            {
+                "if": {"properties": {"protocol": {"const": "HTTPS"}}},
+                "then": {
+                    "properties": {
+                        "tls": {
+                            "properties": {
+                                "mode": {"const": TLSMode.TERMINATE.value},
+                                "alpn": {"items": {"enum": list(HTTP_PROTOCOLS)}},
+                            }
+                        }
+                    }
+                },
             },
         ]
     },

@@ -15,6 +15,7 @@ __all__ = [
     "APPLICATION_PROTOCOL",
     "CIPHER_SUITES_FIELD",
     "CLIENT_VALIDATION",
+    "HTTP_PROTOCOLS",
     "GROUP_LIST",
     "TLS",
     "VALIDATION_OR_NONE",
@@ -169,6 +170,8 @@ def _check_tls(section: Section, report: Report) -> None:
         report.fault(section.at("ocsp_responder"), "is asked by nobody", remedy)
 
 
+#: What HTTPS listeners speak inside TLS, by its ALPN name.
+HTTP_PROTOCOLS: Final = ("http/1.1",)
 APPLICATION_PROTOCOL: Final = Text(
     "the name of a protocol such as http/1.1", r"[!-~]+", "write its ALPN name, of ASCII without spaces", 255
 )

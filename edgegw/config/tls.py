@@ -6,7 +6,7 @@ from collections.abc import Sequence as SequenceABC
 from attrs import evolve
 
 from edgegw.config.certificates import CertificateFiles, Finding, covered_by
-from edgegw.config.document_tls import CLIENT_VALIDATION, TLS
+from edgegw.config.document_tls import CLIENT_VALIDATION, HTTP_PROTOCOLS, TLS
 from edgegw.config.faults import Place, Report, Severity
 from edgegw.config.nodes import Node
 from edgegw.config.options import report_raised
@@ -29,8 +29,6 @@ from edgegw.model import (
 
 __all__ = ["TLSTranslation"]
 
-#: What HTTPS listeners speak inside TLS, by its ALPN name.
-_HTTP_PROTOCOLS = ("http/1.1",)
 #: Bytes of an OCSP response in a file.
 _MOST_RESPONSE = 65_536
 
@@ -113,9 +111,9 @@ class TLSTranslation:
         """Find what only HTTPS listeners can do, and what they cannot."""
         if protocol is Protocol.HTTPS:
             for item in section.items("alpn"):
-                if item.value not in _HTTP_PROTOCOLS:
+                if item.value not in HTTP_PROTOCOLS:
                     self._report.fault(
-                        item.node, f"{item.value} is not spoken here", f"use {' or '.join(_HTTP_PROTOCOLS)}"
+                        item.node, f"{item.value} is not spoken here", f"use {' or '.join(HTTP_PROTOCOLS)}"
                     )
             return
         validation, place = settings.client_validation, section.get("client_validation")

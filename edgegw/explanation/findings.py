@@ -46,7 +46,9 @@ def connection_findings(trial: Trial, present: bool) -> Document:
     verdict = rehearsed.verdict
     case = case_of(trial)
     listed = listed_policies(policies_of(model))
-    kinds = [one.kind for one in listed] + ([] if trial.way is None else [trial.way.kind])
+    kinds = [one.kind for one in listed]
+    if trial.way is not None and trial.way.kind is not None:
+        kinds.append(trial.way.kind)
     unasked = isinstance(verdict, Reject) and not rehearsed.rulings and verdict.code != Reason.NO_POLICY
     document: Document = {
         "listener": model.name,
@@ -184,7 +186,11 @@ def _seen(trial: Trial, code: str) -> str:
         newest = tls.max_version is TLSVersion.TLS1_3 and trial.client.version in (None, SSL.TLS1_3_VERSION)
         when = ", when it first reads: under TLS 1.3 its own part of the handshake is done by then" if newest else ""
         return f"the alert {name}{when}"
-    if code in (Reason.UNRECOGNIZED_NAME, Reason.NO_TRUST_ANCHOR):
+    if trial.way is not None and trial.way.kind is None:
+        return "no alert: the connection is closed"
+    if code == Reason.UNRECOGNIZED_NAME:
+        return f"the alert {ALERT_NAMES[112]} (112)"
+    if code == Reason.NO_TRUST_ANCHOR:
         return f"the alert {alert(Reason(code), False)}"
     validation = tls.client_validation
     if validation is not None and validation.refuse_with is RefuseWith.RESPONSE:

@@ -1,6 +1,6 @@
 """What would have to change for one client to come in, as far as what it sent and what is trusted tell.
 
-Each gives whole sentences, beside the general words of :data:`edgegw.verdict.EXPLANATIONS`.
+Each gives whole sentences, beside the general words of :data:`edgegw.reason_explanations.EXPLANATIONS`.
 """
 from __future__ import annotations
 

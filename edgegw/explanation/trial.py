@@ -15,7 +15,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
 from edgegw.environment import Environments
-from edgegw.explanation.routing import Way, ask_router
+from edgegw.explanation.routing import Way, ask_router, way_of_name
 from edgegw.identity import Certificate, CertificateStatus, ConnectionInfo, certificate
 from edgegw.model import Gateway, Listener, Route, RouteRule, SNIRouterUse
 from edgegw.observe.metrics import Metrics
@@ -283,9 +283,10 @@ async def try_client(gateway: TrialGateway, listener: str, client: ClientSide) -
         judge = gateway.tls_listener(way.listener or listener)
         context = judge.certificates.find(client.server_name)
     else:
-        context, chosen = profile.choose(client.server_name)
-        assert isinstance(chosen, TLSListener)
-        judge = chosen
+        taken = way_of_name(profile, client.server_name)
+        if isinstance(taken, Way):
+            return Trial(asked, asked, None, client, taken.as_rehearsed(), gateway.at, gateway.online, taken)
+        judge, context = taken, taken.certificates.find(client.server_name)
     rehearsed = await rehearse(judge, context, client, gateway.online)
     return Trial(asked, judge, context, client, rehearsed, gateway.at, gateway.online, way)
 

@@ -35,7 +35,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from edgegw.observe.handshakes import HandshakeRecord
-from edgegw.verdict import EXPLANATIONS, Explanation, Reason, is_code
+from edgegw.reason_explanations import EXPLANATIONS
+from edgegw.verdict import Explanation, Reason, is_code
 
 __all__ = ["MAX_ENDPOINTS", "MAX_HANDSHAKES", "AdminSite", "Upstreams", "explanation"]
 

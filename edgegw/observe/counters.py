@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from edgegw.identity import CertificateStatus
 from edgegw.observe.endpoints import UpstreamState
@@ -26,11 +27,13 @@ __all__ = [
     "STATUS_CLASSES",
     "UPSTREAM_LIMITS",
     "TLS_FAILURES",
+    "AdmissionCounts",
     "Histogram",
     "ListenerMetrics",
     "MirrorMetrics",
     "PolicyMetrics",
     "RequestMetrics",
+    "TunnelMetrics",
     "UpstreamMetrics",
     "count_code",
 ]
@@ -109,6 +112,7 @@ class ListenerMetrics:
 
     :ivar connections_total: accepted, refused ones included.
     :ivar connections: open now.
+    :ivar full_at: see :class:`AdmissionCounts`.
     :ivar handshakes_in_progress: TLS handshakes that have begun and not ended.
     :ivar bytes_received: application bytes from clients, without TLS's own.
     :ivar bytes_sent: application bytes to clients.
@@ -128,6 +132,7 @@ class ListenerMetrics:
         "bytes_sent",
         "connections",
         "connections_total",
+        "full_at",
         "handshake_failures",
         "handshake_seconds",
         "handshakes_in_progress",
@@ -140,6 +145,7 @@ class ListenerMetrics:
     def __init__(self) -> None:
         self.connections_total = 0
         self.connections = 0
+        self.full_at = -inf
         self.handshakes_in_progress = 0
         self.bytes_received = 0
         self.bytes_sent = 0
@@ -272,6 +278,38 @@ class RequestMetrics:
         """
         self.responses[min(status // 100, 5)] += 1
         self.seconds.observe(seconds)
+
+
+class AdmissionCounts:
+    """What a limit on connections is judged by; it outlives generations of the configuration, as metrics do.
+
+    :ivar connections: open now.
+    :ivar full_at: when the bucket of new connections is full again, by :func:`time.monotonic`.
+    """
+
+    __slots__ = ("connections", "full_at")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.full_at = -inf
+
+
+class TunnelMetrics:
+    """What happened to the connections of one listener that go by one route to one upstream, as bytes.
+
+    :ivar connections_total: that were let in.
+    :ivar connections: open now.
+    :ivar bytes_received: from clients.
+    :ivar bytes_sent: to clients.
+    """
+
+    __slots__ = ("bytes_received", "bytes_sent", "connections", "connections_total")
+
+    def __init__(self) -> None:
+        self.connections_total = 0
+        self.connections = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
 
 
 class MirrorMetrics:

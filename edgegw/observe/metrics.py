@@ -37,11 +37,13 @@ from edgegw.observe.counters import (
     MAX_CODES,
     OTHER,
     STATUS_CLASSES,
+    AdmissionCounts,
     Histogram,
     ListenerMetrics,
     MirrorMetrics,
     PolicyMetrics,
     RequestMetrics,
+    TunnelMetrics,
     UpstreamMetrics,
 )
 from edgegw.observe.families import counter as _counter
@@ -93,6 +95,8 @@ class Metrics:
         self.routes: dict[RequestKey, RequestMetrics] = {}
         self.upstreams: dict[str, UpstreamMetrics] = {}
         self.mirrors: dict[RequestKey, MirrorMetrics] = {}
+        self.tunnels: dict[RequestKey, TunnelMetrics] = {}
+        self.tunnel_routes: dict[str, AdmissionCounts] = {}
         self.policies: dict[PolicyKey, PolicyMetrics] = {}
         self.plugin_families: list[Callable[[], Iterable[Metric]]] = []
         self.expiry: dict[ExpiryKey, float] = {}
@@ -126,6 +130,14 @@ class Metrics:
     def mirror(self, listener: str, route: str, upstream: str) -> MirrorMetrics:
         """Give the counters of the copies that an upstream gets, the same object at every call."""
         return self.mirrors.setdefault((listener, route, upstream), MirrorMetrics())
+
+    def tunnel(self, listener: str, route: str, upstream: str) -> TunnelMetrics:
+        """Give the counters of the connections that a route sends to an upstream, the same object at every call."""
+        return self.tunnels.setdefault((listener, route, upstream), TunnelMetrics())
+
+    def tunnel_route(self, route: str) -> AdmissionCounts:
+        """Give what the limits of a route of connections are judged by, the same object at every call."""
+        return self.tunnel_routes.setdefault(route, AdmissionCounts())
 
     def upstream(self, name: str) -> UpstreamMetrics:
         """Give an upstream's counters, the same object at every call."""

@@ -46,7 +46,7 @@ class Destination:
         site = self._listener_site
         profile = site.profile
         if profile is not None:
-            found = profile.listener_for(name)
+            found = profile.listener_for(name, site.listener)
             if found is None:
                 return 404
             if found.model is not site.listener:

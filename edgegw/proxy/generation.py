@@ -17,17 +17,20 @@ from edgegw.headers.injection import build_injectors
 from edgegw.headers.plugin import PluginInjector
 from edgegw.identity import ConnectionInfo
 from edgegw.interfaces import IHeaderInjector
-from edgegw.model import Gateway, Listener, SNIRouterUse
+from edgegw.model import Gateway, Listener, SNIRouterUse, TLSMode
+from edgegw.model import Protocol as ListenerProtocol
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.connection import HTTPConnection
+from edgegw.proxy.passthrough import Closing, PassthroughListener, tunnel_for
 from edgegw.proxy.policing import chain_of, policies_of, with_its_policies
 from edgegw.proxy.routed import RoutedConnection
 from edgegw.proxy.site import Site
 from edgegw.proxy.sites import SiteBuilder
 from edgegw.proxy.tunnel import Tunnel
+from edgegw.proxy.tunnel_routes import TunnelRoutes
 from edgegw.tls.context import ContextError
 from edgegw.tls.listener import BuildProtocol, TLSListener
 from edgegw.tls.port import ListeningPort, PortKey, listen
@@ -44,6 +47,9 @@ from edgegw.upstream.upstream import UpstreamPool
 from edgegw.verdict import Reject
 
 __all__ = ["Generation", "GenerationError"]
+
+
+AnyListener = TLSListener | PassthroughListener | PlainListener
 
 
 class Running(Protocol):
@@ -121,11 +127,15 @@ class Generation:
             if isinstance(injector, PluginInjector):
                 injector.count_error = count_error
         owned = frozenset(name for one in every_injector for name in one.owned)
-        by_port: dict[PortKey, list[TLSListener | PlainListener]] = {}
+        settings = {key: ports for ports in gateway.ports for key in ports.bindings}
+        by_port: dict[PortKey, list[AnyListener]] = {}
         for listener in gateway.listeners:
+            key = (listener.address, listener.port)
+            if listener.protocol in (ListenerProtocol.TLS, ListenerProtocol.TCP):
+                by_port.setdefault(key, []).append(self._build_tunnels(listener))
+                continue
             site = sites.build(listener, injectors[listener.name], owned)
             by_name = None
-            key = (listener.address, listener.port)
             if key in routers and listener.tls is not None:
                 by_name = site if listener.hostname is None else sites.build(
                     evolve(listener, hostname=None), injectors[listener.name], owned
@@ -138,10 +148,14 @@ class Generation:
         for key, listeners in by_port.items():
             router = None if key not in routers else self._build_router(routers[key], listeners)
             # Of one kind on one port: the configuration has checked it.
-            profile = PortProfile(listeners, self._deadlines, self._turns, self._connection_gone, router)  # type: ignore[arg-type]
+            profile = PortProfile(
+                listeners, self._deadlines, self._turns, self._connection_gone, router, settings.get(key)  # type: ignore[arg-type]
+            )
             self._profiles[key] = profile
-            if len(listeners) > 1 or listeners[0].model.hostname is not None:
-                for one in listeners:
+            for one in listeners:
+                if isinstance(one, PassthroughListener):
+                    one.profile = profile
+                elif one.site is not None and profile.tells_names_apart:
                     one.site.profile = profile
 
         self._rechecks = self._build_rechecks()
@@ -152,7 +166,7 @@ class Generation:
             self._reactor, self.gateway, self._metrics, self._deadlines, self._count_error, self._clock
         )
 
-    def _build_router(self, use: SNIRouterUse, listeners: list[TLSListener | PlainListener]) -> PortRouter:
+    def _build_router(self, use: SNIRouterUse, listeners: list[AnyListener]) -> PortRouter:
         metrics = self._metrics.listener(use.name)
         tunnels = {
             name: partial(Tunnel, upstream, metrics, self._deadlines)
@@ -176,28 +190,60 @@ class Generation:
         self, listener: Listener, site: Site, injectors: tuple[IHeaderInjector, ...], by_name: Site | None
     ) -> TLSListener | PlainListener:
         build_protocol = self._protocol_builder(site, by_name)
+        built: TLSListener | PlainListener
         if listener.tls is None:
-            built: TLSListener | PlainListener = PlainListener(listener, site.metrics, build_protocol)
+            built = PlainListener(listener, site.metrics, build_protocol)
         else:
-            validation = listener.tls.client_validation
-            chain = chain_of(policies_of(listener), self._metrics, listener.name)
-            rechecked = validation is not None and validation.recheck_established
-            verification = ClientVerification(
-                validation,
-                chain,
-                any(one.needs_chain for one in injectors),
-                self._sites.keeps_chain[listener.name] or (rechecked and chain is not None and chain.needs_chain),
-                self._clock,
-            )
-            try:
-                built = TLSListener(
-                    listener, site.metrics, build_protocol, verification, self._record, self._reactor,
-                    None if self._stapler is None else self._stapler.callback,
-                )
-            except ContextError as error:
-                raise GenerationError(f"listener {listener.name}: {error}") from error
+            needs_chain = any(one.needs_chain for one in injectors)
+            built = self._build_secure(listener, build_protocol, needs_chain, self._sites.keeps_chain[listener.name])
         built.site = site
         return built
+
+    def _build_tunnels(self, listener: Listener) -> AnyListener:
+        """Make a listener whose connections go to an upstream as the bytes that they are."""
+        metrics = self._metrics.listener(listener.name)
+        routes = TunnelRoutes.of(self.gateway, listener, self._sites.upstreams, self._metrics)
+        if listener.mode is TLSMode.PASSTHROUGH:
+            return PassthroughListener(listener, metrics, routes, self._record, self._deadlines)
+
+        def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> Any:
+            if listener.protocol is ListenerProtocol.TCP:
+                # With TLS it was asked when the name was known.
+                refusal = routes.refuse(None)
+                if refusal is not None:
+                    metrics.refuse(refusal.code)
+            return Closing() if refusal is not None else tunnel_for(routes, info, self._deadlines)
+
+        if listener.protocol is ListenerProtocol.TCP:
+            return PlainListener(listener, metrics, build_protocol)
+        return self._build_secure(listener, build_protocol, False, False, routes.refuse)
+
+    def _build_secure(
+        self,
+        listener: Listener,
+        build_protocol: BuildProtocol,
+        needs_chain: bool,
+        keeps_chain: bool,
+        may_take: Callable[[str | None], Reject | None] | None = None,
+    ) -> TLSListener:
+        """Make a listener that ends TLS.
+
+        :param needs_chain: see :class:`~edgegw.tls.verification.ClientVerification`, as for ``keeps_chain``.
+        :param may_take: see :class:`~edgegw.tls.listener.TLSListener`.
+        """
+        assert listener.tls is not None
+        validation = listener.tls.client_validation
+        chain = chain_of(policies_of(listener), self._metrics, listener.name)
+        rechecked = validation is not None and validation.recheck_established
+        keeps_chain = keeps_chain or (rechecked and chain is not None and chain.needs_chain)
+        verification = ClientVerification(validation, chain, needs_chain, keeps_chain, self._clock)
+        try:
+            return TLSListener(
+                listener, self._metrics.listener(listener.name), build_protocol, verification, self._record,
+                self._reactor, None if self._stapler is None else self._stapler.callback, may_take,
+            )
+        except ContextError as error:
+            raise GenerationError(f"listener {listener.name}: {error}") from error
 
     # --- policies -----------------------------------------------------------------------------
 

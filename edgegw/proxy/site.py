@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgegw.balancing.shares import Shares
 from edgegw.deadlines import Deadlines
 from edgegw.headers.request import RequestHeaders
 from edgegw.headers.response import ResponseHeaders
@@ -34,15 +35,15 @@ class Backend:
         self.credit = 0
 
 
-class Target:
-    """What stands behind a rule.
+class Target(Shares[Backend]):
+    """What stands behind a rule; each request's backend is chosen by weight.
 
     :param own: counts the requests that the gateway answers itself.
     :ivar filters: what is done with requests and responses; ``None`` does nothing.
     :ivar access: what the rule demands of the client; ``None`` demands nothing.
     """
 
-    __slots__ = ("_backends", "_only", "_total", "access", "filters", "own")
+    __slots__ = ("access", "filters", "own")
 
     def __init__(
         self,
@@ -51,29 +52,10 @@ class Target:
         access: RuleAccess | None = None,
         filters: RuleFilters | None = None,
     ) -> None:
+        super().__init__(backends)
         self.access = access
         self.filters = filters
-        self._backends = [backend for backend in backends if backend.weight > 0]
-        self._only = self._backends[0] if len(self._backends) == 1 else None
-        self._total = sum(backend.weight for backend in self._backends)
         self.own = own
-
-    def choose(self) -> Backend | None:
-        """Give the backend for the next request, by weight; ``None`` where there is none.
-
-        Each backend earns its weight at every request and the richest pays for it: over any stretch the
-        shares are as close to the weights as they can be.
-        """
-        if self._only is not None:
-            return self._only
-        chosen: Backend | None = None
-        for backend in self._backends:
-            backend.credit += backend.weight
-            if chosen is None or backend.credit > chosen.credit:
-                chosen = backend
-        if chosen is not None:
-            chosen.credit -= self._total
-        return chosen
 
 
 class Site:

@@ -22,7 +22,7 @@ from edgegw.model import (
     Upstream,
 )
 from edgegw.model import Protocol as ListenerProtocol
-from edgegw.names import covers
+from edgegw.names import intersection
 from edgegw.observe.metrics import Metrics
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.access import RuleAccess
@@ -128,7 +128,7 @@ class SiteBuilder:
         for place, route in enumerate(self._gateway.routes):
             if route.listeners and listener.name not in route.listeners:
                 continue
-            hostnames = _intersection(route.hostnames, listener.hostname)
+            hostnames = intersection(route.hostnames, listener.hostname)
             if hostnames is None:
                 continue
             for number, rule in enumerate(route.rules):
@@ -215,21 +215,3 @@ class SiteBuilder:
 def rule_label(route: Route, number: int) -> str:
     """Give what metrics call a rule: by its name if it has one, else by its number in its route."""
     return f"{route.name}.rules[{route.rules[number].name or number}]"
-
-
-def _intersection(hostnames: tuple[str, ...], listener: str | None) -> tuple[str, ...] | None:
-    """Give the host names of a route that a listener takes; ``None`` where it takes none of them.
-
-    The more specific of two that overlap (Gateway API, HTTPRouteSpec.hostnames).
-    """
-    if listener is None:
-        return hostnames
-    if not hostnames:
-        return (listener,)
-    taken = []
-    for hostname in hostnames:
-        if hostname == listener or covers(listener, hostname):
-            taken.append(hostname)
-        elif hostname.startswith("*.") and covers(hostname, listener.removeprefix("*.")):
-            taken.append(listener)
-    return tuple(taken) or None

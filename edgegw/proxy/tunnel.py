@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from edgegw.deadlines import Deadlines
 from edgegw.identity import ConnectionInfo, Identity
+from edgegw.observe.counters import TunnelMetrics
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.proxy.pace import Source
 from edgegw.tcp import UNIX_PEER
@@ -55,7 +56,7 @@ class Tunnel(protocol.Protocol):
     deadline = inf
     watched_until = inf
 
-    def __init__(self, upstream: UpstreamPool, metrics: ListenerMetrics, deadlines: Deadlines) -> None:
+    def __init__(self, upstream: UpstreamPool, metrics: ListenerMetrics | TunnelMetrics, deadlines: Deadlines) -> None:
         self._upstream = upstream
         self._metrics = metrics
         self._deadlines = deadlines

@@ -18,10 +18,12 @@ from edgegw.identity import CertificateStatus, ConnectionInfo, Identity, certifi
 from edgegw.model import POLICY_TIMEOUT, HealthCheck, Listener, RefuseWith, ServerCertificate
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import ListenerMetrics
+from edgegw.tcp import Why
 from edgegw.tls import openssl
+from edgegw.tls.admission import Admission
 from edgegw.tls.context import CertificateTable, Staple, canonical_server_name
 from edgegw.tls.deciding import decide_later
-from edgegw.tls.transport import TLSServer
+from edgegw.tls.transport import ALERT_UNRECOGNIZED_NAME, TLSServer
 from edgegw.tls.verification import ClientVerification, Hearing
 from edgegw.tls.waiting import time_limit
 from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
@@ -30,7 +32,9 @@ __all__ = ["LIMITS", "BuildProtocol", "TLSListener"]
 
 _NOBODY = Identity()
 #: Reasons that are counted as refusals by a limit, not as failed handshakes.
-LIMITS = frozenset({Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_PEER, Reason.MAX_HANDSHAKES})
+LIMITS = frozenset(
+    {Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_PEER, Reason.MAX_HANDSHAKES, Reason.CONNECTION_RATE}
+)
 
 
 class BuildProtocol(Protocol):
@@ -47,13 +51,16 @@ class TLSListener:
     :param verification: judges client certificates.
     :param record: remembers every handshake.
     :param staple: see :func:`edgegw.tls.context.make_context`.
+    :param may_take: called with the name that a client asks for, in canonical form, before its TLS begins: gives why
+        it is refused, or ``None``.
+    :ivar needs_hello: whether it matters what a client says in its ClientHello, beside the name on the certificate.
     :ivar renewed: called when it shows other certificates.
     :ivar site: what the listener serves; whoever builds the protocols sets it.
     :ivar handshakes: handshakes in progress.
     :ivar limit: waits for what policies wait for, with their time limit.
     """
 
-    site: Any
+    site: Any = None
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class TLSListener:
         record: HandshakeRecord,
         reactor: Any,
         staple: Staple | None = None,
+        may_take: Callable[[str | None], Reject | None] | None = None,
     ) -> None:
         assert model.tls is not None
         self.model = model
@@ -85,6 +93,10 @@ class TLSListener:
         self._refuses_everyone = self._validation is not None and not self._validation.trust_anchors
         timeout = POLICY_TIMEOUT if self._validation is None else self._validation.policy_timeout
         self.limit = time_limit(reactor, timeout)
+        # The metrics outlive the generation: a reload is no way to hold more.
+        self._admission = Admission(metrics, model.limits.max_connections, model.limits.connection_rate)
+        self._may_take = may_take
+        self.needs_hello = model.hostname is not None or bool(model.application_protocols) or may_take is not None
 
     def _table_for_probes(self, health_check: HealthCheck | None, tickets: bool) -> CertificateTable | None:
         """Make the contexts for addresses that need no certificate, because they ask for health alone."""
@@ -116,17 +128,29 @@ class TLSListener:
 
     # --- before the handshake -------------------------------------------------------------------
 
+    def take(self, transport: TLSServer) -> Why:
+        """Begin with TLS on a connection whose name is the listener's; see ``SecureListener``."""
+        refusal = self.refuses(transport.server_name)
+        if refusal is not None:
+            transport.judge = self
+            return transport.refuse(refusal.code, refusal.detail, ALERT_UNRECOGNIZED_NAME)
+        return transport.begin(self.certificates.find(transport.server_name), self)
+
+    def refuses(self, name: str | None) -> Reject | None:
+        """Say why a client is refused for the name that it asks for; ``None`` lets its TLS begin."""
+        return None if self._may_take is None else self._may_take(name)
+
     def may_begin(self, transport: TLSServer) -> Reason | None:
         """Refuse before the handshake costs anything; otherwise count it as begun."""
         if self._refuses_everyone:
             return Reason.NO_TRUST_ANCHOR
         limits = self.model.limits
         metrics = self.metrics
-        # The metrics outlive the generation: a reload is no way to hold more.
-        if metrics.connections >= limits.max_connections:
-            return Reason.MAX_CONNECTIONS
         if self.handshakes >= limits.max_handshakes:
             return Reason.MAX_HANDSHAKES
+        reason = self._admission.refuse()
+        if reason is not None:
+            return reason
         self.handshakes += 1
         metrics.connections_total += 1
         metrics.connections += 1

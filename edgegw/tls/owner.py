@@ -47,7 +47,7 @@ class TLSOwner(Protocol):
     """Who accepted a TLS connection.
 
     :ivar only: the context and judge for every connection, where the name makes no difference.
-    :ivar router: asked in place of :meth:`choose`; ``None`` without one.
+    :ivar router: asked in place of :meth:`lead`; ``None`` without one.
     """
 
     deadlines: Deadlines
@@ -57,8 +57,8 @@ class TLSOwner(Protocol):
     def take_turn(self, transport: TLSServer) -> bool:
         """Whether the handshake may take a step in this turn; otherwise it is called again in a later one."""
 
-    def choose(self, server_name: str | None) -> tuple[SSL.Context | None, Judge]:
-        """Give the context and the judge for a name; no context where the name is refused."""
+    def lead(self, transport: TLSServer) -> Why:
+        """Called when the ClientHello is complete: begins with TLS, refuses, or has another transport take over."""
 
     def refused(self, transport: TLSServer, reason: str, detail: str) -> None:
         """The connection did not get to its protocol; called once."""

@@ -91,6 +91,11 @@ class _Accepting:
         profile = self.profile
         client = _client(address)
         reason = profile.admit(client[0])
+        if reason is None and not profile.secure:
+            first: Any = profile.first
+            reason = first.admission.refuse()
+            if reason is not None:
+                profile.dismiss(client[0])
         if reason is not None:
             profile.first.turned_away(client, reason)
             sock.close()

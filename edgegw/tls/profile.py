@@ -6,25 +6,26 @@ in, the port gets another profile and the connections keep theirs until they end
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from OpenSSL import SSL
 from twisted.logger import Logger
 
 from edgegw.deadlines import Deadlines
 from edgegw.identity import ConnectionInfo
-from edgegw.model import Listener
-from edgegw.names import covers
+from edgegw.match.server_names import ServerNames
+from edgegw.model import Listener, PortSettings, TLSMode, UnmatchedName
 from edgegw.observe.metrics import ListenerMetrics
-from edgegw.tcp import Server
+from edgegw.tcp import Server, Why
+from edgegw.tls.admission import Admission
 from edgegw.tls.context import canonical_server_name
 from edgegw.tls.listener import LIMITS, TLSListener
 from edgegw.tls.owner import Judge, Router
-from edgegw.tls.transport import HELLO, TLSServer
+from edgegw.tls.transport import ALERT_UNRECOGNIZED_NAME, HELLO, TLSServer
 from edgegw.tls.turns import HandshakeTurns
 from edgegw.verdict import Reason
 
-__all__ = ["PlainListener", "PortProfile"]
+__all__ = ["PlainListener", "PortProfile", "SecureListener"]
 
 _log = Logger("edgegw.tls")
 
@@ -39,7 +40,7 @@ class PlainListener:
     :ivar site: what the listener serves; whoever builds the protocols sets it.
     """
 
-    site: Any
+    site: Any = None
 
     def __init__(
         self, model: Listener, metrics: ListenerMetrics, build_protocol: Callable[[ConnectionInfo], Any]
@@ -47,6 +48,8 @@ class PlainListener:
         self.model = model
         self.metrics = metrics
         self.build_protocol = build_protocol
+        # How many there may be is the port's to count: only the head of a request says which listener it is for.
+        self.admission = Admission(metrics, None, model.limits.connection_rate)
 
     def turned_away(self, client: tuple[Any, ...], reason: Reason) -> None:
         """Count a connection that the port did not take."""
@@ -69,29 +72,48 @@ class Held:
         self.peers: dict[str, int] = {}
 
 
+class SecureListener(Protocol):
+    """A listener whose clients begin with a ClientHello; it ends their TLS or passes it through."""
+
+    model: Listener
+    metrics: ListenerMetrics
+
+    def take(self, transport: TLSServer) -> Why:
+        """Go on with a connection whose name is this listener's; ``None`` if all is well."""
+
+    def turned_away(self, client: tuple[Any, ...], reason: Reason) -> None:
+        """Count and remember a connection that the port did not take."""
+
+    def failed(self, transport: TLSServer, reason: str, detail: str, begun: bool) -> str:
+        """Count and remember a connection that did not get to its protocol; gives the handshake's id."""
+
+
 class PortProfile:
-    """The listeners of one port, all of one kind and with distinct host names.
+    """The listeners of one port, which all speak TLS, or none does.
 
     :param connection_gone: called whenever a connection has ended.
+    :param settings: what holds for the port as a whole.
     :ivar transports: the open connections, those still in their handshake and those passed through included.
     :ivar held: the port's connections, of all its generations.
+    :ivar unmatched: what becomes of clients that no listener takes.
     :ivar only: see :class:`edgegw.tls.owner.TLSOwner`, as for ``router``.
     """
 
     def __init__(
         self,
-        listeners: Sequence[TLSListener] | Sequence[PlainListener],
+        listeners: Sequence[SecureListener] | Sequence[PlainListener],
         deadlines: Deadlines,
         turns: HandshakeTurns,
         connection_gone: Callable[[], None],
         router: Router | None = None,
+        settings: PortSettings | None = None,
     ) -> None:
         self.listeners = listeners
         self.router = router
         self.deadlines = deadlines
         self.turns = turns
         self.first = listeners[0]
-        self.secure = isinstance(self.first, TLSListener)
+        self.secure = not isinstance(self.first, PlainListener)
         self.port_number = 0
         self.max_connections = sum(one.model.limits.max_connections for one in listeners)
         self.max_per_peer = max(one.model.limits.max_connections_per_peer for one in listeners)
@@ -99,44 +121,57 @@ class PortProfile:
         self.transports: set[Server] = set()
         self.held = Held()
         self._connection_gone = connection_gone
-        self._exact: dict[str | None, Any] = {}
-        self._wildcards: list[tuple[str, Any]] = []
+        self._names: ServerNames[Any] = ServerNames()
         for listener in listeners:
-            hostname = listener.model.hostname
-            if hostname is not None and hostname.startswith("*."):
-                self._wildcards.append((hostname, listener))
-            else:
-                self._exact[hostname] = listener
-        # The wildcard with the most labels wins (Gateway API, Listener.hostname).
-        self._wildcards.sort(key=lambda entry: -entry[0].count("."))
+            self._names.add(listener.model.hostname, listener, listener.model.application_protocols)
+        self.unmatched = _unmatched(listeners, settings)
+        self._default = next((one for one in listeners if isinstance(one, TLSListener)), None)
         self.only: tuple[SSL.Context, Judge] | None = None
-        if isinstance(self.first, TLSListener) and len(listeners) == 1 and router is None:
-            table = self.first.certificates
-            if self.first.model.hostname is None and not table.varies:
-                self.only = (table.default, self.first)
+        first = self.first
+        if isinstance(first, TLSListener) and len(listeners) == 1 and router is None and not first.needs_hello:
+            table = first.certificates
+            if not table.varies:
+                self.only = (table.default, first)
 
     # --- choosing ---------------------------------------------------------------------------
 
-    def listener_for(self, name: str | None) -> Any:
-        """Give the listener that takes a canonical name: exact over wildcard over no host name."""
-        if name is not None:
-            listener = self._exact.get(name)
-            if listener is not None:
-                return listener
-            for pattern, listener in self._wildcards:
-                if covers(pattern, name):
-                    return listener
-        return self._exact.get(None)
+    def taker(self, name: str | None, alpn: tuple[bytes, ...] = ()) -> SecureListener | None:
+        """Give the listener that gets a client's connection; ``None`` refuses it.
 
-    def choose(self, server_name: str | None) -> tuple[SSL.Context | None, Judge]:
-        """Give the context and the listener for an SNI; no context where the listener refuses the name.
+        :param name: SNI in canonical form.
+        :param alpn: the protocols that the client offers.
 
-        A client without SNI, and where there is no listener for every name one with an unknown SNI, gets
-        the port's first listener, unless that is strict: the name that it asks for in its requests is
-        compared with the listener all the same.
+        What becomes of a client without SNI, and of one with a name that no listener takes, is the port's to say.  Who
+        gets the default certificate is asked for the name in each of its requests all the same.
         """
-        listener: Any = self.listener_for(server_name) or self.first
-        return listener.certificates.find(server_name), listener
+        listener: SecureListener | None = self._names.find(name, alpn)
+        return listener or (self._default if self.unmatched is UnmatchedName.DEFAULT_CERTIFICATE else None)
+
+    def listener_for(self, name: str | None, own: Listener | None = None) -> Any:
+        """Give the listener that takes a canonical name; see :class:`~edgegw.match.server_names.ServerNames`.
+
+        :param own: comes before others that take the name, which then differ by the protocols that clients offer.
+        """
+        found = self._names.find_all(name)
+        if len(found) > 1:
+            return next((one for one in found if one.model is own), found[0])
+        return found[0] if found else None
+
+    def lead(self, transport: TLSServer) -> Why:
+        """Let the listener of a client's name have its connection."""
+        hello = transport.hello
+        assert hello is not None
+        listener = self.taker(hello.server_name, hello.alpn)
+        if listener is not None:
+            return listener.take(transport)
+        detail = f"no listener takes {hello.server_name or 'clients without SNI'}"
+        alert = ALERT_UNRECOGNIZED_NAME if self.unmatched is UnmatchedName.UNRECOGNIZED_NAME else b""
+        return transport.refuse(Reason.UNRECOGNIZED_NAME, detail, alert)
+
+    @property
+    def tells_names_apart(self) -> bool:
+        """Whether a request's host has to be one of the port's: not where one listener takes every name."""
+        return len(self.listeners) > 1 or self.first.model.hostname is not None
 
     def take_turn(self, transport: TLSServer) -> bool:
         """Whether a handshake may take a step in this turn of the reactor."""
@@ -198,3 +233,11 @@ class PortProfile:
         self.transports.discard(transport)
         self.dismiss(str(transport.hostname))
         self._connection_gone()
+
+
+def _unmatched(listeners: Sequence[Any], settings: PortSettings | None) -> UnmatchedName:
+    if settings is not None and settings.unmatched_name is not None:
+        return settings.unmatched_name
+    # An alert would tell that somebody ends TLS here for other names.
+    passes = any(one.model.mode is TLSMode.PASSTHROUGH for one in listeners)
+    return UnmatchedName.CLOSE if passes else UnmatchedName.DEFAULT_CERTIFICATE

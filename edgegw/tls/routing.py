@@ -188,10 +188,9 @@ class PortRouter:
             Passage(profile, self._metrics).begin(transport, self._tunnels[way.upstream]())
             return None
         if way is None:
-            return transport.begin(*profile.choose(transport.server_name))
-        listener = self._listeners[way.listener]
+            return profile.lead(transport)
         transport.routed = True
-        return transport.begin(listener.certificates.find(transport.server_name), listener)
+        return self._listeners[way.listener].take(transport)
 
 
 def _is_one_of(name: Any, names: Mapping[str, Any]) -> bool:

@@ -69,6 +69,7 @@ class TLSServer(Server):
     :ivar judge: the listener that the client's name led to; ``None`` before that is known.
     :ivar server_name: SNI in canonical form, once the ClientHello was looked at; where the name makes no difference
         OpenSSL alone knows it.
+    :ivar hello: what the client said first, where it was looked at, until its TLS begins.
     :ivar state: ``HELLO``, ``HANDSHAKE``, ``JUDGING`` or ``OPEN``.
     :ivar hearing: what is asked about the client's certificate, where anything is.
     :ivar info: what is known of the connection once it is open.
@@ -80,6 +81,7 @@ class TLSServer(Server):
     tls: SSL.Connection | None = None
     judge: Judge | None = None
     server_name: str | None = None
+    hello: ClientHello | None = None
     state = HELLO
     hearing: Hearing | None = None
     info: ConnectionInfo | None = None
@@ -125,7 +127,7 @@ class TLSServer(Server):
 
     def _look_at_hello(self) -> Why:
         """Choose the listener, by the name in the ClientHello where that makes a difference."""
-        choice: tuple[SSL.Context | None, Judge] | None = self.owner.only
+        choice = self.owner.only
         if choice is None:
             try:
                 peeked = self.socket.recv(MAX_CLIENT_HELLO + 1, socket.MSG_PEEK)
@@ -142,11 +144,12 @@ class TLSServer(Server):
             if hello is None:
                 return self._wait_for_more(len(peeked))
             self._set_low_water_mark(1)
+            self.hello = hello
             self.server_name = hello.server_name
             router = self.owner.router
             if router is not None:
                 return self._ask(router, hello, len(peeked))
-            choice = self.owner.choose(hello.server_name)
+            return self.owner.lead(self)
         return self.begin(*choice)
 
     def _ask(self, router: Router, hello: ClientHello, seen: int) -> Why:
@@ -170,6 +173,7 @@ class TLSServer(Server):
             alert = ALERT_HANDSHAKE_FAILURE if reason is Reason.NO_TRUST_ANCHOR else b""
             return self.refuse(reason, "", alert)
         self.state = HANDSHAKE
+        self.hello = None
         self.hearing = self.judge.begin(self, context)
         return self._handshake()
 

@@ -1,0 +1,109 @@
+"""Where the connections of one listener go whose bytes are not looked into."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from edgegw.balancing.shares import Shares
+from edgegw.match.server_names import ServerNames
+from edgegw.model import Gateway, Listener, Protocol, TCPRoute, TLSRoute
+from edgegw.names import intersection
+from edgegw.observe.counters import AdmissionCounts, TunnelMetrics
+from edgegw.observe.metrics import Metrics
+from edgegw.proxy.plugin_backend import PluginUpstream
+from edgegw.tls.admission import Admission
+from edgegw.upstream.upstream import UpstreamPool
+from edgegw.verdict import Reason, Reject
+
+__all__ = ["TunnelBackend", "TunnelRoutes", "TunnelTarget"]
+
+
+class TunnelBackend:
+    """A share of a route's connections."""
+
+    __slots__ = ("credit", "metrics", "upstream", "weight")
+
+    def __init__(self, upstream: UpstreamPool, weight: int, metrics: TunnelMetrics) -> None:
+        self.upstream = upstream
+        self.weight = weight
+        self.metrics = metrics
+        self.credit = 0
+
+
+class TunnelTarget(Shares[TunnelBackend]):
+    """What stands behind a route; each connection's backend is chosen by weight.
+
+    :ivar model: the route.
+    :ivar counts: its connections, over all listeners.
+    """
+
+    __slots__ = ("_admission", "counts", "model")
+
+    def __init__(self, model: TCPRoute, backends: Iterable[TunnelBackend], counts: AdmissionCounts) -> None:
+        super().__init__(backends)
+        self.model = model
+        self.counts = counts
+        self._admission = Admission(counts, model.max_connections, model.connection_rate)
+
+    def refuse(self) -> Reject | None:
+        """Say why a new connection cannot go this way; ``None`` counts it against the route's rate."""
+        if not self._some:
+            return Reject(Reason.NO_BACKEND, f"the route {self.model.name} has nowhere to send it")
+        reason = self._admission.refuse()
+        return None if reason is None else Reject(reason, f"of the route {self.model.name}")
+
+
+class TunnelRoutes:
+    """The routes of one listener, by the names that clients ask for."""
+
+    def __init__(self, listener: Listener, routes: Iterable[tuple[TCPRoute, TunnelTarget]]) -> None:
+        self._names: ServerNames[TunnelTarget] = ServerNames()
+        for route, target in routes:
+            named = route.hostnames if isinstance(route, TLSRoute) else ()
+            hostnames = intersection(named, listener.hostname)
+            for hostname in (None,) if hostnames == () else hostnames or ():
+                self._names.add(hostname, target)
+
+    @classmethod
+    def of(
+        cls,
+        gateway: Gateway,
+        listener: Listener,
+        upstreams: Mapping[str, UpstreamPool | PluginUpstream],
+        metrics: Metrics,
+    ) -> TunnelRoutes:
+        """Make those of a listener of a gateway."""
+        routes = gateway.tls_routes if listener.protocol is Protocol.TLS else gateway.tcp_routes
+        return cls(
+            listener,
+            [
+                (route, _target(route, listener, upstreams, metrics))
+                for route in routes
+                if not route.listeners or listener.name in route.listeners
+            ],
+        )
+
+    def find(self, name: str | None) -> TunnelTarget | None:
+        """Give what stands behind the route of a canonical name; ``None`` where it has none."""
+        return self._names.find(name)
+
+    def refuse(self, name: str | None) -> Reject | None:
+        """Say why a new connection for a name is refused; ``None`` counts it against its route's rate."""
+        target = self._names.find(name)
+        if target is None:
+            return Reject(Reason.NO_ROUTE, f"for {name or 'clients without SNI'}")
+        return target.refuse()
+
+
+def _target(
+    route: TCPRoute,
+    listener: Listener,
+    upstreams: Mapping[str, UpstreamPool | PluginUpstream],
+    metrics: Metrics,
+) -> TunnelTarget:
+    backends = []
+    for ref in route.backends:
+        upstream = upstreams[ref.upstream]
+        # A plugin's answers requests: the configuration has checked that it is none.
+        assert isinstance(upstream, UpstreamPool)
+        backends.append(TunnelBackend(upstream, ref.weight, metrics.tunnel(listener.name, route.name, ref.upstream)))
+    return TunnelTarget(route, backends, metrics.tunnel_route(route.name))
