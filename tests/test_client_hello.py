@@ -32,10 +32,11 @@ def from_ssl(name: str | None, alpn: Iterable[str] = (), version: ssl.TLSVersion
     return out.read()
 
 
-def from_pyopenssl(name: str) -> bytes:
+def from_pyopenssl(name: str | None) -> bytes:
     """Give the first flight of pyOpenSSL's client, with a post-quantum key share in it."""
     client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
-    client.set_tlsext_host_name(name.encode())
+    if name is not None:
+        client.set_tlsext_host_name(name.encode())
     client.set_connect_state()
     try:
         client.do_handshake()

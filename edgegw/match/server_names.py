@@ -96,11 +96,8 @@ class ServerNames(Generic[T]):
             wildcards = self._wildcards
             if wildcards:
                 # Longer ones than any wildcard has are cut at once: a client chooses how many labels there are.
-                labels = name.count(".")
-                if labels > self._longest:
-                    suffix = name.split(".", labels - self._longest)[-1]
-                else:
-                    suffix = name.partition(".")[2]
+                labels = name.count(".") + 1
+                suffix = name.split(".", max(labels - self._longest, 1))[-1] if labels > 1 else ""
                 while suffix:
                     entry = wildcards.get(suffix)
                     if entry is not None:

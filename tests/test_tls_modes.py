@@ -1,0 +1,364 @@
+"""Listeners that pass bytes on: TLS through and ended, TCP; several of them, with HTTPS, on one port."""
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+from attrs import evolve
+from twisted.trial.unittest import TestCase
+
+from edgegw.model import (
+    BackendRef,
+    ConnectionLimits,
+    ConnectionRate,
+    Gateway,
+    Listener,
+    PortSettings,
+    Protocol,
+    TCPRoute,
+    TLSMode,
+    TLSRoute,
+    TLSSettings,
+    UnmatchedName,
+)
+from edgegw.verdict import Reason
+from tests.gateway import (
+    CLIENT,
+    SERVER,
+    Authority,
+    RecordedRequest,
+    RunningGateway,
+    Script,
+    answer,
+    client_context,
+    gateway,
+    get,
+    https_listener,
+    in_thread,
+    server_certificate,
+    start_gateway,
+    start_upstream,
+    talk,
+    until,
+    validation,
+)
+from tests.test_client_hello import from_pyopenssl
+from tests.tls_upstreams import secured, server_context, start_tls_upstream
+
+UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
+
+
+def tls_listener(
+    hostname: str | None, name: str, settings: TLSSettings | None = None, **options: Any
+) -> Listener:
+    """Give a listener with the protocol TLS; without settings it passes through."""
+    mode = TLSMode.PASSTHROUGH if settings is None else TLSMode.TERMINATE
+    return Listener(name, 0, Protocol.TLS, "127.0.0.1", hostname, settings, mode=mode, **options)
+
+
+def exchange(address: Any, data: bytes, end: bool = False) -> bytes:
+    """Send bytes on a plain connection, and give everything that comes."""
+    with socket.create_connection(address, 10) as plain:
+        plain.sendall(data)
+        if end:
+            plain.shutdown(socket.SHUT_WR)
+        got = b""
+        try:
+            while piece := plain.recv(65_536):
+                got += piece
+        except ConnectionResetError:
+            pass
+    return got
+
+
+def negotiate(address: Any, context: ssl.SSLContext) -> str | None:
+    """Give the protocol that a handshake agrees on."""
+    with (
+        socket.create_connection(address) as plain,
+        context.wrap_socket(plain, server_hostname="ended.example") as secure,
+    ):
+        return secure.selected_alpn_protocol()
+
+
+def closing(body: bytes) -> Script:
+    """Answer, and close: nobody else between the client and the upstream would."""
+
+    def script(request: RecordedRequest) -> bytes:
+        request.talk.transport.write(answer(body))
+        request.talk.transport.loseConnection()
+        return b""
+
+    return script
+
+
+class ModeCase(TestCase):
+    """A gateway whose port has listeners of several modes."""
+
+    def setUp(self) -> None:
+        self.pki = Authority()
+        self.issued = {
+            name: self.pki.issue(name, dns=[name], usages=SERVER)
+            for name in ("here.example", "ended.example", "through.example")
+        }
+        self.plain = start_upstream(self, closing(b"plain"), "plain")
+
+    def settings(self, name: str, **options: Any) -> TLSSettings:
+        """Give the TLS of a listener for a name."""
+        return TLSSettings((server_certificate(self.issued[name]),), alpn=(), **options)
+
+    async def start(self, *listeners: Listener, **options: Any) -> RunningGateway:
+        """Serve them, with a TLS upstream behind the name that is passed through."""
+        context = server_context(self.issued["through.example"])
+        self.far = start_tls_upstream(self, context, closing(b"far"), "far")
+        upstreams = (self.plain.model, self.far.model)
+        routes = gateway([], self.plain).routes
+        return await start_gateway(
+            self, Gateway(listeners, **{"routes": routes, "upstreams": upstreams, "admin": None, **options})
+        )
+
+    async def ask(self, running: RunningGateway, name: str | None, host: str, issued: Any = None) -> bytes:
+        """Give the response to a request for a host on a connection for a name."""
+        context = client_context(self.pki, issued)
+        return await in_thread(talk, running.address(), get("/", host), context, name)  # type: ignore[no-any-return]
+
+
+class MixedTests(ModeCase):
+    """One port on which TLS ends here for requests, ends here for an upstream, and is passed through."""
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """Give one of each mode."""
+        return (
+            https_listener([self.issued["here.example"]], name="here", hostname="here.example"),
+            tls_listener("ended.example", "ended", self.settings("ended.example")),
+            tls_listener("through.example", "through"),
+        )
+
+    ROUTES = (
+        TLSRoute("to-plain", (BackendRef("plain"),), ("ended",)),
+        TLSRoute("to-far", (BackendRef("far"),), ("through",)),
+    )
+
+    async def test_every_mode(self) -> None:
+        """Each name is served as its listener says, on one port."""
+        running = await self.start(*self.listeners(), tls_routes=self.ROUTES)
+        for name, body in {"here.example": b"plain", "ended.example": b"plain", "through.example": b"far"}.items():
+            got = await self.ask(running, name, name)
+            self.assertIn(b"200 OK", got, name)
+            self.assertTrue(got.endswith(body), (name, got))
+        self.assertEqual(self.plain.requests[0].all(b"x-forwarded-proto"), [b"https"])
+        # Where bytes are passed on, nothing is added to them.
+        self.assertEqual(self.plain.requests[1].raw, get("/", "ended.example"))
+        await running.idle()
+        tunnels = running.metrics.tunnels
+        self.assertEqual(set(tunnels), {("ended", "to-plain", "plain"), ("through", "to-far", "far")})
+        for one in tunnels.values():
+            self.assertEqual((one.connections_total, one.connections), (1, 0))
+            self.assertTrue(one.bytes_received and one.bytes_sent)
+
+    async def test_unmatched(self) -> None:
+        """With a listener that passes through, a name that nobody takes is closed without an alert."""
+        running = await self.start(*self.listeners(), tls_routes=self.ROUTES)
+        for name in ("unknown.example", None):
+            got = await in_thread(exchange, running.address(), from_pyopenssl(name))
+            self.assertEqual(got, b"", name)
+        await running.idle()
+        self.assertEqual(running.record.entries()[-1]["reason"], Reason.UNRECOGNIZED_NAME)
+
+    async def test_unmatched_as_configured(self) -> None:
+        """The port says what becomes of such a name: the alert, the default certificate, or nothing."""
+        for unmatched, expected in {
+            UnmatchedName.CLOSE: b"",
+            UnmatchedName.UNRECOGNIZED_NAME: UNRECOGNIZED_NAME,
+        }.items():
+            ports = (PortSettings((("127.0.0.1", 0),), unmatched),)
+            running = await self.start(*self.listeners()[:2], tls_routes=self.ROUTES[:1], ports=ports)
+            got = await in_thread(exchange, running.address(), from_pyopenssl("unknown.example"))
+            self.assertEqual(got, expected)
+        ports = (PortSettings((("127.0.0.1", 0),), UnmatchedName.DEFAULT_CERTIFICATE),)
+        running = await self.start(*self.listeners(), tls_routes=self.ROUTES, ports=ports)
+        context = client_context(self.pki)
+        context.check_hostname = False
+        got = await in_thread(talk, running.address(), get("/", "unknown.example"), context, "unknown.example")
+        self.assertIn(b"404", got.partition(b"\r\n")[0])
+
+    async def test_misdirected(self) -> None:
+        """A connection for one name is not to be used for requests of another listener's name: 421; of none: 404."""
+        running = await self.start(*self.listeners(), tls_routes=self.ROUTES)
+        for host, status in {
+            "here.example": b"200", "through.example": b"421", "ended.example": b"421", "unknown.example": b"404",
+        }.items():
+            got = await self.ask(running, "here.example", host)
+            self.assertIn(status, got.partition(b"\r\n")[0], host)
+
+
+class RouteTests(ModeCase):
+    """Which route a connection goes by."""
+
+    async def test_hostnames(self) -> None:
+        """Routes of one listener are told apart by name: exact before wildcards; what none takes is refused."""
+        other = start_upstream(self, closing(b"other"), "other")
+        certificate = server_certificate(self.pki.issue("x", dns=["a.example", "*.b.example"], usages=SERVER))
+        running = await self.start(
+            tls_listener(None, "ended", TLSSettings((certificate,), alpn=())),
+            upstreams=(self.plain.model, other.model),
+            routes=(),
+            tls_routes=(
+                TLSRoute("exact", (BackendRef("plain"),), hostnames=("a.example",)),
+                TLSRoute("wild", (BackendRef("other"),), hostnames=("*.b.example",)),
+                TLSRoute("nowhere", (BackendRef("other", 0),), hostnames=("c.example",)),
+            ),
+        )
+        for name, body in {"a.example": b"plain", "x.b.example": b"other"}.items():
+            self.assertTrue((await self.ask(running, name, name)).endswith(body), name)
+        for name, reason in {"d.example": Reason.NO_ROUTE, "c.example": Reason.NO_BACKEND}.items():
+            got = await in_thread(exchange, running.address(), from_pyopenssl(name))
+            self.assertEqual(got, UNRECOGNIZED_NAME, name)
+            self.assertEqual(running.counts().handshake_failures.pop(reason), 1)
+
+    async def test_weights(self) -> None:
+        """Connections are shared out by weight."""
+        other = start_upstream(self, closing(b"other"), "other")
+        running = await self.start(
+            Listener("tcp", 0, Protocol.TCP, "127.0.0.1"),
+            upstreams=(self.plain.model, other.model),
+            routes=(),
+            tcp_routes=(TCPRoute("shared", (BackendRef("plain", 3), BackendRef("other", 1))),),
+        )
+        for _ in range(8):
+            await in_thread(exchange, running.address(), get("/", "x", "connection: close"))
+        self.assertEqual((len(self.plain.requests), len(other.requests)), (6, 2))
+
+    async def test_limits_of_a_route(self) -> None:
+        """A route has as many connections as it may have, and no more, whichever of its names they are for."""
+        route = TLSRoute("far", (BackendRef("far"),), max_connections=2)
+        running = await self.start(tls_listener("*.example", "through"), routes=(), tls_routes=(route,))
+        held = [socket.create_connection(running.address()) for _ in range(2)]
+        for number, one in enumerate(held):
+            self.addCleanup(one.close)
+            one.sendall(from_pyopenssl(f"{number}.example"))
+        await until(lambda: running.metrics.tunnel_route("far").connections == 2)
+        got = await in_thread(exchange, running.address(), from_pyopenssl("third.example"))
+        self.assertEqual(got, b"")
+        self.assertEqual(running.counts().refused, {Reason.MAX_CONNECTIONS: 1})
+        held[0].close()
+        await until(lambda: running.metrics.tunnel_route("far").connections == 1)
+        got = await self.ask(running, "through.example", "through.example")
+        self.assertTrue(got.endswith(b"far"))
+
+    async def test_rate(self) -> None:
+        """New connections beyond the rate are refused, for a route and for a listener, each counted by itself."""
+        rate = ConnectionRate(1, 3600.0, 2)
+        listeners = (
+            tls_listener("a.example", "limited", limits=ConnectionLimits(connection_rate=rate)),
+            tls_listener("*.b.example", "free"),
+        )
+        routes = (
+            TLSRoute("a", (BackendRef("far"),), ("limited",)),
+            TLSRoute("b", (BackendRef("far"),), ("free",), connection_rate=rate),
+        )
+        running = await self.start(*listeners, routes=(), tls_routes=routes)
+        for listener, name in (("limited", "a.example"), ("free", "x.b.example")):
+            for number in range(3):
+                await in_thread(exchange, running.address(), from_pyopenssl(name), True)
+                refused = running.counts(listener).refused
+                self.assertEqual(refused, {Reason.CONNECTION_RATE: 1} if number == 2 else {}, (name, number))
+        # A reload does not fill the bucket.
+        running.reload(running.generation.gateway)
+        await in_thread(exchange, running.address(), from_pyopenssl("a.example"), True)
+        self.assertEqual(running.counts("limited").refused, {Reason.CONNECTION_RATE: 2})
+
+
+class EndedTests(ModeCase):
+    """TLS that ends here, for an upstream that gets what is inside."""
+
+    ROUTE = TLSRoute("to-plain", (BackendRef("plain"),))
+
+    async def test_client_validation(self) -> None:
+        """Clients are judged as on any other listener, before a byte goes on."""
+        settings = self.settings("ended.example", client_validation=validation(self.pki))
+        running = await self.start(tls_listener(None, "ended", settings), routes=(), tls_routes=(self.ROUTE,))
+        client = self.pki.issue("client", usages=CLIENT)
+        self.assertTrue((await self.ask(running, "ended.example", "ended.example", client)).endswith(b"plain"))
+        with self.assertRaises(ssl.SSLError):
+            await self.ask(running, "ended.example", "ended.example")
+        self.assertEqual(running.counts().handshake_failures, {Reason.NO_CERTIFICATE: 1})
+        self.assertEqual(len(self.plain.requests), 1)
+
+    async def test_again_to_the_upstream(self) -> None:
+        """The upstream's own TLS is the upstream's matter."""
+        context = server_context(self.issued["through.example"])
+        again = start_tls_upstream(self, context, closing(b"again"), "again")
+        running = await self.start(
+            tls_listener(None, "ended", self.settings("ended.example")),
+            routes=(),
+            upstreams=(secured(again.model, self.pki, hostname="through.example"),),
+            tls_routes=(TLSRoute("again", (BackendRef("again"),)),),
+        )
+        self.assertTrue((await self.ask(running, "ended.example", "ended.example")).endswith(b"again"))
+
+    async def test_application_protocols(self) -> None:
+        """ALPN is the upstream's, too: what the listener names is agreed on, and nothing by default."""
+        for alpn, agreed in {(): None, ("postgresql",): "postgresql"}.items():
+            settings = evolve(self.settings("ended.example"), alpn=alpn)
+            running = await self.start(tls_listener(None, "ended", settings), routes=(), tls_routes=(self.ROUTE,))
+            context = client_context(self.pki)
+            context.set_alpn_protocols(["http/1.1", "postgresql"])
+
+            self.assertEqual(await in_thread(negotiate, running.address(), context), agreed)
+            await running.idle()
+
+
+class ProtocolTests(ModeCase):
+    """Listeners for one name that are told apart by what the client offers, as Envoy's filter chains are."""
+
+    async def test_offered(self) -> None:
+        """A client that offers a protocol goes to the listener for it, others elsewhere."""
+        here = self.issued["here.example"]
+        listeners = (
+            https_listener([here], name="http", hostname="here.example"),
+            tls_listener("here.example", "database", self.settings("here.example"), application_protocols=("sql",)),
+        )
+        running = await self.start(*listeners, tls_routes=(TLSRoute("sql", (BackendRef("plain"),)),))
+        for offered, listener in {("sql", "http/1.1"): "database", ("http/1.1",): "http", (): "http"}.items():
+            before = running.counts(listener).connections_total
+            context = client_context(self.pki)
+            if offered:
+                context.set_alpn_protocols(list(offered))
+            got = await in_thread(talk, running.address(), get("/", "here.example"), context, "here.example")
+            self.assertIn(b"200", got)
+            self.assertEqual(running.counts(listener).connections_total, before + 1, offered)
+
+
+class TCPTests(ModeCase):
+    """Listeners with the protocol TCP."""
+
+    async def test_passed_on(self) -> None:
+        """Whatever comes goes to the upstream, and its end with it; the rest comes back."""
+        listener = Listener("tcp", 0, Protocol.TCP, "127.0.0.1")
+        running = await self.start(
+            listener, routes=(), tcp_routes=(TCPRoute("all", (BackendRef("plain"),), ("tcp",)),)
+        )
+        got = await in_thread(exchange, running.address(), get("/", "any", "connection: close"))
+        self.assertTrue(got.endswith(b"plain"), got)
+        await running.idle()
+        self.assertEqual(running.counts().connections_total, 1)
+
+    async def test_no_route(self) -> None:
+        """Without a route connections are closed, and counted."""
+        running = await self.start(Listener("tcp", 0, Protocol.TCP, "127.0.0.1"), routes=())
+        self.assertEqual(await in_thread(exchange, running.address(), b"x"), b"")
+        await running.idle()
+        self.assertEqual(running.counts().refused, {Reason.NO_ROUTE: 1})
+
+    async def test_rate(self) -> None:
+        """Connections beyond a listener's rate are turned away."""
+        limits = ConnectionLimits(connection_rate=ConnectionRate(1, 3600.0, 1))
+        running = await self.start(
+            Listener("tcp", 0, Protocol.TCP, "127.0.0.1", limits=limits),
+            routes=(), tcp_routes=(TCPRoute("all", (BackendRef("plain"),)),),
+        )
+        got = await in_thread(exchange, running.address(), get("/", "any", "connection: close"))
+        self.assertTrue(got.endswith(b"plain"), got)
+        self.assertEqual(await in_thread(exchange, running.address(), b""), b"")
+        self.assertEqual(running.counts().refused, {Reason.CONNECTION_RATE: 1})
