@@ -51,6 +51,7 @@ def used() -> Metrics:
     metrics.requests("web", "api", "app").done(200, 0.02)
     metrics.requests("web", "api", "").refuse(Reason.CLIENT_UNVERIFIED)
     metrics.mirror("web", "api", "app").answered += 1
+    metrics.tunnel("tls", "database", "app").bytes_sent += 1
     metrics.policy("web", "spiffe").accepted += 1
     metrics.upstream("app").state.take("127.0.0.1:8000", "app.internal:8000")
     metrics.upstream("app").tls["TLSv1.3", False] = 1

@@ -163,7 +163,7 @@ class MixedTests(ModeCase):
             got = await in_thread(exchange, running.address(), from_pyopenssl(name))
             self.assertEqual(got, b"", name)
         await running.idle()
-        self.assertEqual(running.record.entries()[-1]["reason"], Reason.UNRECOGNIZED_NAME)
+        self.assertEqual(running.record.entries(1)[0][0]["reason"], Reason.UNRECOGNIZED_NAME)
 
     async def test_unmatched_as_configured(self) -> None:
         """The port says what becomes of such a name: the alert, the default certificate, or nothing."""

@@ -48,6 +48,7 @@ from edgegw.observe.counters import (
 )
 from edgegw.observe.families import counter as _counter
 from edgegw.observe.families import gauge as _gauge
+from edgegw.observe.tunnel_families import bytes_by_listener, tunnel_families
 from edgegw.observe.upstream_families import endpoint_families
 
 __all__ = [
@@ -233,6 +234,7 @@ class _Families(Collector):
         yield from self._of_listeners()
         yield from self._of_policies()
         yield from self._of_requests()
+        yield from tunnel_families(sorted(self._metrics.tunnels.items()))
         yield from self._of_upstreams()
         yield from self._of_configuration()
         for families in self._metrics.plugin_families:
@@ -244,6 +246,7 @@ class _Families(Collector):
 
     def _of_listeners(self) -> Iterator[Metric]:
         listeners = sorted(self._metrics.listeners.items())
+        passed = bytes_by_listener(self._metrics.tunnels)
         yield _counter("edgegw_connections_total", "Connections accepted.", ("listener",),
                        (((name,), m.connections_total) for name, m in listeners))
         yield _gauge("edgegw_connections_open", "Connections open.", ("listener",),
@@ -256,9 +259,9 @@ class _Families(Collector):
                        ("listener", "reason"),
                        (((name, code), n) for name, m in listeners for code, n in _by_code(m.rechecked)))
         yield _counter("edgegw_received_bytes_total", "Application bytes received from clients.", ("listener",),
-                       (((name,), m.bytes_received) for name, m in listeners))
+                       (((name,), m.bytes_received + passed.get(name, (0, 0))[0]) for name, m in listeners))
         yield _counter("edgegw_sent_bytes_total", "Application bytes sent to clients.", ("listener",),
-                       (((name,), m.bytes_sent) for name, m in listeners))
+                       (((name,), m.bytes_sent + passed.get(name, (0, 0))[1]) for name, m in listeners))
         yield _gauge("edgegw_tls_handshakes_in_progress", "TLS handshakes begun and not ended.", ("listener",),
                      (((name,), m.handshakes_in_progress) for name, m in listeners))
         yield _handshakes(listeners)
