@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from edgegw.config.scalars import format_duration
 from edgegw.model import (
     XFCC,
+    BackendRef,
     BalancingPolicy,
     ClientCertificateField,
     ClientRequirement,
@@ -23,10 +24,14 @@ from edgegw.model import (
     PolicyNot,
     PolicyRule,
     PolicyUse,
+    Protocol,
     QueryParamMatch,
     Route,
     RouteMatch,
     RouteRule,
+    TCPRoute,
+    TLSMode,
+    TLSRoute,
     TLSSettings,
     Upstream,
     UpstreamTLS,
@@ -55,9 +60,17 @@ def _lines(gateway: Gateway, now: datetime) -> Iterator[str]:
     for router in gateway.sni_routers:
         where = ", ".join(map(_binding, router.bindings))
         yield f"  {router.name}: {router.kind.name} on {where}, within {format_duration(router.timeout)} if it waits"
+    for ports in gateway.ports:
+        if ports.unmatched_name is not None:
+            where = ", ".join(map(_binding, ports.bindings))
+            yield f"names that no listener takes on {where}: {ports.unmatched_name.value}"
     yield f"routes: {len(gateway.routes)}"
     for route in gateway.routes:
         yield from _route(route)
+    for title, routes in (("TLS routes", gateway.tls_routes), ("TCP routes", gateway.tcp_routes)):
+        if routes:
+            yield f"{title}: {len(routes)}"
+        yield from map(_tunnels, routes)
     yield f"upstreams: {len(gateway.upstreams)}"
     for upstream in gateway.upstreams:
         yield f"  {upstream.name}: {_upstream(upstream)}"
@@ -108,6 +121,10 @@ def _binding(binding: tuple[str | None, int]) -> str:
 def _listener(listener: Listener, now: datetime) -> Iterator[str]:
     where = _binding((listener.address, listener.port))
     yield f"  {listener.name}: {listener.protocol.value} on {where} for {listener.hostname or 'every name'}"
+    if listener.application_protocols:
+        yield f"    only for clients that offer {' or '.join(listener.application_protocols)}"
+    if listener.mode is TLSMode.PASSTHROUGH:
+        yield "    TLS is passed through"
     if listener.tls is not None:
         yield from _tls(listener.tls, now)
     if listener.policies is not None:
@@ -115,6 +132,8 @@ def _listener(listener: Listener, now: datetime) -> Iterator[str]:
     if listener.health_check is not None:
         sources = ", ".join(map(str, listener.health_check.sources)) or "nobody"
         yield f"    health check: {listener.health_check.path} for {sources}"
+    if listener.protocol in (Protocol.TLS, Protocol.TCP):
+        return
     told = ", ".join(map(_injector, listener.header_injection))
     yield f"    tells upstreams the caller in: {told or 'nothing'}"
 
@@ -238,13 +257,22 @@ def _route(route: Route) -> Iterator[str]:
             yield f"      policies: {describe_policies(rule.policies)}"
 
 
+def _tunnels(route: TCPRoute) -> str:
+    names = f"{', '.join(route.hostnames) or 'every name'} " if isinstance(route, TLSRoute) else ""
+    on = f"on {', '.join(route.listeners)} " if route.listeners else ""
+    return f"  {route.name}: {names}{on}→ {_backends(route.backends) or 'nowhere: connections are refused'}"
+
+
+def _backends(backends: tuple[BackendRef, ...]) -> str:
+    return ", ".join(
+        one.upstream if len(backends) == 1 else f"{one.upstream} (weight {one.weight})" for one in backends
+    )
+
+
 def describe_rule(rule: RouteRule) -> str:
     """Give the requests that a rule takes and where they go: ``PathPrefix / → app``."""
     requests = ", ".join(map(_match, rule.matches))
-    backends = ", ".join(
-        backend.upstream if len(rule.backends) == 1 else f"{backend.upstream} (weight {backend.weight})"
-        for backend in rule.backends
-    )
+    backends = _backends(rule.backends)
     if rule.filters.redirect is not None:
         backends = f"redirect ({rule.filters.redirect.status})"
     elif rule.filters.fixed_response is not None:
