@@ -76,6 +76,7 @@ __all__ = [
     "UpstreamTalk",
     "answer",
     "client_context",
+    "closing",
     "files",
     "gateway",
     "get",
@@ -470,6 +471,17 @@ def answer(body: bytes = b"", status: bytes = b"200 OK", headers: bytes = b"") -
 
 
 # --- clients --------------------------------------------------------------------------------
+
+
+def closing(body: bytes) -> Script:
+    """Give a script that answers with 200, and closes."""
+
+    def script(request: RecordedRequest) -> bytes:
+        request.talk.transport.write(answer(body))
+        request.talk.transport.loseConnection()
+        return b""
+
+    return script
 
 
 def in_thread(function: Callable[..., Any], *args: Any, **options: Any) -> Deferred[Any]:

@@ -27,11 +27,9 @@ from tests.gateway import (
     CLIENT,
     SERVER,
     Authority,
-    RecordedRequest,
     RunningGateway,
-    Script,
-    answer,
     client_context,
+    closing,
     gateway,
     get,
     https_listener,
@@ -79,17 +77,6 @@ def negotiate(address: Any, context: ssl.SSLContext) -> str | None:
         context.wrap_socket(plain, server_hostname="ended.example") as secure,
     ):
         return secure.selected_alpn_protocol()
-
-
-def closing(body: bytes) -> Script:
-    """Answer, and close: nobody else between the client and the upstream would."""
-
-    def script(request: RecordedRequest) -> bytes:
-        request.talk.transport.write(answer(body))
-        request.talk.transport.loseConnection()
-        return b""
-
-    return script
 
 
 class ModeCase(TestCase):
