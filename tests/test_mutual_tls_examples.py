@@ -238,7 +238,8 @@ class ClientTests(ExampleCase):
             port = running.address(listener)[1]
             done = await run(
                 CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--ignore-certificate-errors",
-                "--no-first-run", f"--user-data-dir={self.folder}/{listener}", f"--host-resolver-rules=MAP {name} 127.0.0.1",
+                "--no-first-run", f"--user-data-dir={self.folder}/{listener}",
+                f"--host-resolver-rules=MAP {name} 127.0.0.1",
                 "--disable-background-networking", "--virtual-time-budget=2000", "--dump-dom",
                 f"https://{name}:{port}/",
             )
