@@ -110,7 +110,9 @@ def _status(document: Document) -> int:
 
 
 def _client(options: argparse.Namespace) -> ClientSide:
-    side = ClientSide(server_name=options.sni, address=options.address, version=options.tls)
+    side = ClientSide(
+        server_name=options.sni, address=options.address, version=options.tls, fingerprints=options.fingerprints
+    )
     if options.cert is None:
         return side
     own, *above = read_certificates(options.cert)

@@ -76,6 +76,8 @@ class ConnectionInfo(NamedTuple):
     :ivar group: the key exchange group; ``None`` without TLS or where OpenSSL does not say.
     :ivar resumed: whether the handshake resumed an earlier session.
     :ivar attributes: what the policies that accepted the client said of it.
+    :ivar ja3: the ClientHello's fingerprint, 32 hexadecimal digits; ``None`` where the port takes none.
+    :ivar ja4: likewise, such as ``t13d1516h2_8daaf6152771_e5627efa2ab1``.
     """
 
     listener: str
@@ -90,6 +92,8 @@ class ConnectionInfo(NamedTuple):
     group: str | None = None
     resumed: bool = False
     attributes: Mapping[str, str] = _NO_ATTRIBUTES
+    ja3: str | None = None
+    ja4: str | None = None
 
 
 # --- facts by name --------------------------------------------------------------------------
@@ -135,6 +139,8 @@ _CONNECTION_FACTS: Mapping[str, Callable[[ConnectionInfo], str]] = {
     "cipher": lambda info: info.cipher or "",
     "group": lambda info: info.group or "",
     "resumed": lambda info: "true" if info.resumed else "false",
+    "ja3": lambda info: info.ja3 or "",
+    "ja4": lambda info: info.ja4 or "",
 }
 
 #: What templates may name; :func:`fact` says how each is written.
@@ -152,6 +158,7 @@ def fact(info: ConnectionInfo, name: str) -> str:
     * ``uris``, ``dns_names``, ``emails``, ``ip_addresses``: joined with ``,``; a comma inside one of
       them as ``%2C``.
     * ``not_before``, ``not_after``: ``2045-01-01T00:00:00.000Z``.
+    * ``ja3``, ``ja4``: empty without TLS.
     * ``status``: ``verified``, ``unverified`` or ``none``; ``resumed``: ``true`` or ``false``.
 
     :param name: one of :data:`FACTS`.

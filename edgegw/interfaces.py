@@ -115,6 +115,8 @@ class IPolicy(Interface):
     :ivar waits: whether ``check`` gives something to await.
     :ivar needs_chain: whether it reads ``peer.chain``.  A chain is not kept in a session ticket, so a listener with
         such a policy issues none.
+    :ivar needs_fingerprints: whether it reads ``peer.ja3`` or ``peer.ja4``, which are taken where something asks for
+        them.
     :ivar without_certificate: whether it is asked about clients without a certificate too, where these may come in.
     :ivar cache_seconds: how long an answer about a certificate is used again for the same certificate; 0 for never.
         Only for policies that look at nothing but the certificate and whether it is verified; an answer of more than

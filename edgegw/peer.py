@@ -223,6 +223,20 @@ class Peer:
         return self.connection.group
 
     @property
+    def ja3(self) -> str | None:
+        """The JA3 of its ClientHello, 32 lower-case hexadecimal digits.
+
+        ``None`` where none was taken: without TLS, and where neither the listener nor a policy that needs fingerprints
+        (``needs_fingerprints=True``) has asked for it.
+        """
+        return self.connection.ja3
+
+    @property
+    def ja4(self) -> str | None:
+        """The JA4 of its ClientHello, such as ``t13d1516h2_8daaf6152771_e5627efa2ab1``; ``None`` as :attr:`ja3`."""
+        return self.connection.ja4
+
+    @property
     def resumed(self) -> bool:
         """Whether the connection resumes an earlier session: policies run again on it."""
         return self.connection.resumed

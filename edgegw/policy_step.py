@@ -33,8 +33,8 @@ __all__ = [
 FAILURES = frozenset({Reason.POLICY_ERROR, Reason.POLICY_TIMEOUT})
 #: Codes of refusals that are no answer to the question: ``not`` makes no acceptance of them.
 UNDECIDED = FAILURES | frozenset({
-    Reason.NO_POLICY, Reason.NO_CERTIFICATE, Reason.CERTIFICATE_INVALID, Reason.CRL_MISSING, Reason.CRL_STALE,
-    Reason.OCSP_UNAVAILABLE, Reason.OCSP_UNKNOWN, Reason.CHECK_UNAVAILABLE,
+    Reason.NO_POLICY, Reason.NO_CERTIFICATE, Reason.NO_FINGERPRINT, Reason.CERTIFICATE_INVALID, Reason.CRL_MISSING,
+    Reason.CRL_STALE, Reason.OCSP_UNAVAILABLE, Reason.OCSP_UNKNOWN, Reason.CHECK_UNAVAILABLE,
 })
 
 #: Makes a ruling without the call that its class would make of it.

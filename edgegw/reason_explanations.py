@@ -130,6 +130,16 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "It was put on the list, or it is new and was not.",
         "Compare the serial in the record with the policy's lists.",
     ),
+    Reason.TLS_FINGERPRINT: Explanation(
+        "The fingerprint of the client's ClientHello is denied, or not among those allowed.",
+        "Another program than those meant for the listener, or a new version of its TLS library.",
+        "Compare ja3 and ja4 in the record with the policy's lists.",
+    ),
+    Reason.NO_FINGERPRINT: Explanation(
+        "A policy judges the client's TLS fingerprint, and none was taken.",
+        "The connection is not one of TLS, or was there before the policy was.",
+        "Let the client connect anew; on a listener without TLS leave the policy out.",
+    ),
     Reason.RFC5280: Explanation(
         "The certificate or its chain breaks a rule of RFC 5280 that the listener insists on.",
         "A CA that issues carelessly; the detail names the rule.",
@@ -201,8 +211,10 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "Give the client a certificate of a trusted CA.",
     ),
     Reason.NOT_TLS: Explanation(
-        "What came is not TLS.",
-        "Plain HTTP on a TLS port, a port scan, or another protocol.",
+        "What came is not TLS.", "A port scan, another protocol, or SSL 2.0.", "Look at what connects there.",
+    ),
+    Reason.PLAIN_HTTP: Explanation(
+        "An HTTP request came without TLS.", "The client uses http://, or a proxy before the gateway takes TLS off.",
         "Use https:// in the client.",
     ),
     Reason.BAD_CLIENT_HELLO: Explanation(
@@ -271,9 +283,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "Nothing, or raise handshake_timeout.",
     ),
     Reason.TLS_ERROR: Explanation(
-        "OpenSSL ended the handshake.",
-        "Something rare; the detail has OpenSSL's words.",
-        "Look at the detail.",
+        "OpenSSL ended the handshake.", "Something rare; the detail has OpenSSL's words.", "Look at the detail.",
     ),
     Reason.MAX_CONNECTIONS: Explanation(
         "The listener has as many connections as it may have.",

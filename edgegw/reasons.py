@@ -64,6 +64,7 @@ _ALERTS: Final[Mapping[Reason, int | str]] = {
     Reason.CHECK_UNAVAILABLE: _NO_ALERT,
     Reason.POLICY_TIMEOUT: _NO_ALERT,
     Reason.CLIENT_UNVERIFIED: "none; the request is answered with 403",
+    Reason.PLAIN_HTTP: "none; an answer in plain text, 400",
     Reason.BAD_CLIENT_HELLO: "decode_error (50), or what OpenSSL has for the fault",
     Reason.UNRECOGNIZED_NAME: "unrecognized_name (112), or none where unmatched_name is close",
     Reason.NO_ROUTE: "unrecognized_name (112) where TLS ends here; else none, and the connection is closed",

@@ -54,6 +54,8 @@ class Reason(str, Enum):
     CERTIFICATE_LIFETIME = "certificate_lifetime"
     CERTIFICATE_EXPIRES_SOON = "certificate_expires_soon"
     SERIAL = "serial"
+    TLS_FINGERPRINT = "tls_fingerprint"
+    NO_FINGERPRINT = "no_fingerprint"
     RFC5280 = "rfc5280"
     CRL_MISSING = "crl_missing"
     CRL_STALE = "crl_stale"
@@ -71,6 +73,7 @@ class Reason(str, Enum):
     CLIENT_UNVERIFIED = "client_unverified"
     # the handshake
     NOT_TLS = "not_tls"
+    PLAIN_HTTP = "plain_http"
     BAD_CLIENT_HELLO = "bad_client_hello"
     UNRECOGNIZED_NAME = "unrecognized_name"
     NO_ROUTE = "no_route"

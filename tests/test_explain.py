@@ -149,6 +149,34 @@ class ExplainCase(TestCase):
         return {**json.loads(printed.output), "exit": printed.status}
 
 
+class FingerprintTests(ExplainCase):
+    """Policies that judge a ClientHello, which is not this command's."""
+
+    JA3, JA4 = "e7d705a3286e19ea42f587b344ee6865", "t13d1516h2_8daaf6152771_e5627efa2ab1"
+
+    def test_told(self) -> None:
+        """What is said of a client's fingerprints is judged; without a word of them nothing is let in."""
+        self.configure(f", policies: [tls_fingerprint: {{allow: ['t13d1516h2_*'], deny: [{self.JA3}]}}]")
+        client = self.root.issue("client")
+        for arguments, reason in (
+            ((), Reason.NO_FINGERPRINT),
+            (("--ja4", self.JA4), ""),
+            (("--ja4", self.JA4, "--ja3", self.JA3.upper()), Reason.TLS_FINGERPRINT),
+            (("--ja3", self.JA3), Reason.TLS_FINGERPRINT),
+            (("--ja4", self.JA4.replace("16h2", "16h1")), Reason.TLS_FINGERPRINT),
+        ):
+            document = self.document(client, *arguments)
+            self.assertEqual((document.get("reason", ""), document["exit"]), (reason, 3 if reason else 0), arguments)
+
+    def test_not_understood(self) -> None:
+        """What is no whole fingerprint is not taken for one."""
+        self.configure("")
+        for name, text in (("ja4", "t13d*"), ("ja3", "abc"), ("ja4", ""), ("ja3", self.JA4), ("ja4", self.JA3)):
+            printed = self.explain(f"--{name}", text)
+            self.assertEqual(printed.status, 2)
+            self.assertIn("is no whole JA", printed.errors)
+
+
 class AcceptedTests(ExplainCase):
     """A client that comes in."""
 

@@ -52,13 +52,14 @@ class Handshake:
     detail: str = ""
     rulings: tuple[Ruling, ...] = ()
     seconds: float = 0.002
+    fingerprints: tuple[str, str] | None = None
 
     def add(self, record: HandshakeRecord, handshake_id: str = "") -> str:
         """Put it into a record."""
         return record.add(
             self.listener, self.peer, self.port, self.server_name, self.version, self.cipher, self.group,
             self.resumed, self.status, self.certificate, self.reason, self.detail, self.rulings, self.seconds,
-            handshake_id,
+            handshake_id, self.fingerprints,
         )  # fmt: skip
 
 
@@ -110,6 +111,7 @@ class EntryTests(RecordCase):
         handshake = Handshake(
             certificate=Certificate(Authority("root").issue("client", dns=["client.example"]).der),
             reason="no_badge", detail="none", rulings=rulings, resumed=True,
+            fingerprints=("5a1edc7f170af1014fc65c994878e63c", "t13d3111h2_e8f1e7e78f70_1f22a2ca17c4"),
         )  # fmt: skip
         given_id = handshake.add(self.record)
         (entry,) = self.all()
@@ -129,6 +131,8 @@ class EntryTests(RecordCase):
                 "cipher": "TLS_AES_128_GCM_SHA256",
                 "group": "X25519",
                 "resumed": True,
+                "ja3": "5a1edc7f170af1014fc65c994878e63c",
+                "ja4": "t13d3111h2_e8f1e7e78f70_1f22a2ca17c4",
                 "status": "verified",
                 "result": "refused",
                 "reason": "no_badge",
@@ -564,7 +568,7 @@ class MemoryTests(SynchronousTestCase):
                     f"TLSv1.{number}", f"cipher {number}", f"group {number}", False, UNVERIFIED, certificate,
                     Reason.UNKNOWN_CA, text,
                     [Ruling(*one, number / 7 + at, True) for at, one in enumerate(said)],
-                    number / 3,
+                    number / 3, fingerprints=(f"{number:032x}", f"t13d1516h2_{number:012x}_{number:012x}"),
                 )  # fmt: skip
             self.assertEqual(len(record), 10_000)
             del certificate, text

@@ -268,7 +268,6 @@ class GarbageTests(HelloCase):
     async def test_refusals(self) -> None:
         """Each kind is refused once, with an alert where it is TLS at all, and with both kinds of ports."""
         cases: dict[bytes, tuple[Reason, bytes]] = {
-            b"GET / HTTP/1.1\r\nhost: a\r\n\r\n": (Reason.NOT_TLS, b""),
             b"\x80\x2e\x01\x00\x02" + bytes(41): (Reason.NOT_TLS, b""),
             b"\x00" * 100: (Reason.NOT_TLS, b""),
             b"\x16\x03\x01\x00\x04\x02\x00\x00\x00": (Reason.BAD_CLIENT_HELLO, DECODE_ERROR),
@@ -286,7 +285,6 @@ class GarbageTests(HelloCase):
     async def test_refusals_by_openssl(self) -> None:
         """Where names make no difference OpenSSL finds the same out; nothing is left or logged as an error."""
         for data, reason in {
-            b"GET / HTTP/1.1\r\nhost: a\r\n\r\n": Reason.NOT_TLS,
             b"\x80\x2e\x01\x00\x02" + bytes(41): Reason.NOT_TLS,
             b"\x00" * 100: Reason.NOT_TLS,
             b"": Reason.CLIENT_CLOSED,

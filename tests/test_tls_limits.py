@@ -116,7 +116,7 @@ class LimitTests(LimitCase):
                 return plain.recv(100)
 
         await in_thread(from_elsewhere)
-        await until(lambda: port.failures.get(Reason.NOT_TLS) == 1)
+        await until(lambda: port.failures.get(Reason.PLAIN_HTTP) == 1)
         await self.end(held, port)
         self.assertTrue((await visit(port)).ok)
 
@@ -490,7 +490,7 @@ class GatewayTests(LimitCase):
                 Reason.UNKNOWN_CA: 1,
                 Reason.CERTIFICATE_EXPIRED: 1,
                 Reason.CLIENT_CLOSED: 2,
-                Reason.NOT_TLS: 1,
+                Reason.PLAIN_HTTP: 1,
             },
         )
         self.assertEqual((counts.handshakes, counts.connections_total), (1, 7))

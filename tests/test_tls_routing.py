@@ -403,9 +403,13 @@ class RefusalTests(RoutingCase):
 
         await self.start(spy)
         plain = connect(self.running.address())
-        plain.sendall(get())
+        plain.sendall(b"SSH-2.0-x\r\n")
         self.assertEqual(await in_thread(_rest, plain), b"")
         self.assertEqual((asked, self.failures()), ([], {Reason.NOT_TLS: 1}))
+        plain = connect(self.running.address())
+        plain.sendall(get())
+        self.assertIn(b" 400 ", await in_thread(_rest, plain))
+        self.assertEqual((asked, self.failures()), ([], {Reason.NOT_TLS: 1, Reason.PLAIN_HTTP: 1}))
 
 
 class WaitingTests(RoutingCase):

@@ -237,6 +237,7 @@ TLS: Final = Record(
         setting(
             _tls, "session_lifetime", Duration(), "How long a session may be resumed; 7 days at most (RFC 8446 §4.6.1)."
         ),
+        setting(_tls, "fingerprints", Boolean(), "Take the JA3 and JA4 of every ClientHello, for logs and metrics."),
         setting(_tls, "ocsp_stapling", Boolean(), "Ask the certificates' OCSP responders, and show what they say."),
         Field(
             "ocsp_responder",

@@ -212,6 +212,8 @@ def flags(kind: Any) -> list[str]:
         found.append("It waits for something: it runs when the handshake is done, within policy_timeout.")
     if getattr(kind, "needs_chain", False):
         found.append("It reads the chain, which is in no session ticket: listeners with it issue none.")
+    if getattr(kind, "needs_fingerprints", False):
+        found.append("It reads the fingerprints of ClientHellos, which are looked at first on ports with it.")
     if getattr(kind, "without_certificate", False):
         found.append("It judges clients without a certificate, too.")
     if getattr(kind, "per_request", False):

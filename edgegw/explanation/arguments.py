@@ -12,7 +12,9 @@ from OpenSSL import SSL
 from edgegw.config.addresses import parse_hostname, parse_ip_address
 from edgegw.config.scalars import Unparsable
 from edgegw.observe.handshake_entry import visible
+from edgegw.policies.tls_fingerprint import normalise_tls_fingerprint
 from edgegw.tap import DEFAULT_CONFIG, config_path
+from edgegw.wire.fingerprints import Fingerprints
 
 __all__ = ["parse_arguments"]
 
@@ -24,7 +26,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the arguments behind ``edgegw explain``.
 
     ``config`` is an absolute path, ``at`` a time in UTC, ``tls`` a version as OpenSSL numbers them, ``sni`` a canonical
-    name; what was not given is ``None``.
+    name, ``fingerprints`` those of ``ja3`` and ``ja4``; what was not given is ``None``.
 
     :raises SystemExit: argparse's, after ``--help`` and after arguments that it does not understand.
     """
@@ -51,6 +53,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     client.add_argument("--address", metavar="IP", type=_address, default="192.0.2.1",
                         help="where it comes from (default: %(default)s)")
     client.add_argument("--tls", choices=tuple(_VERSIONS), help="the only version that it speaks (default: both)")
+    client.add_argument("--ja3", metavar="DIGITS", type=_fingerprint("JA3"),
+                        help="the JA3 of its ClientHello, as edgegw handshakes shows it (default: none was taken)")
+    client.add_argument("--ja4", metavar="TEXT", type=_fingerprint("JA4"), help="the JA4 of its ClientHello")
     client.add_argument("--at", metavar="TIME", type=_time,
                         help="judge as of a date or a time such as 2027-01-31T12:00Z; UTC unless it says otherwise "
                              "(default: now)")
@@ -72,6 +77,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if options.config is None:
         parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
     options.tls = _VERSIONS.get(options.tls)
+    given = options.ja3 or options.ja4
+    options.fingerprints = Fingerprints(options.ja3 or "", options.ja4 or "") if given else None
     return options
 
 
@@ -90,6 +97,21 @@ def _address(text: str) -> str:
         return parse_ip_address(text)
     except Unparsable as error:
         raise argparse.ArgumentTypeError(f"{visible(text)} {error}; {error.remedy}") from None
+
+
+def _fingerprint(what: str) -> Any:
+    """Give a judge of a JA3 or a JA4."""
+
+    def judge(text: str) -> str:
+        try:
+            normal = normalise_tls_fingerprint(text)
+        except ValueError:
+            normal = "*"
+        if normal.endswith("*") or ("_" in normal) is not (what == "JA4"):
+            raise argparse.ArgumentTypeError(f"{visible(text)} is no whole {what}; copy it from edgegw handshakes")
+        return normal
+
+    return judge
 
 
 def _time(text: str) -> datetime:

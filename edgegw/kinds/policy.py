@@ -56,8 +56,9 @@ class PolicyKind:
     Calling it calls the function or makes an object of the class, so that both can be tested as what they are.
 
     :ivar target: the function or class.
-    :ivar needs_chain, without_certificate, cache_seconds: as of :class:`~edgegw.interfaces.IPolicy`, for
-        configured objects that do not say otherwise.  ``cache_seconds`` may name an option that has the seconds.
+    :ivar needs_chain, needs_fingerprints, without_certificate, cache_seconds: as of
+        :class:`~edgegw.interfaces.IPolicy`, for configured objects that do not say otherwise.  ``cache_seconds`` may
+        name an option that has the seconds.
     """
 
     name: str
@@ -71,6 +72,7 @@ class PolicyKind:
     cache_seconds: float | str = 0.0
     version: str = ""
     api: int = API_VERSION
+    needs_fingerprints: bool = False
 
     def build(self, config: Any, env: IEnvironment) -> IPolicy:
         """See :class:`~edgegw.interfaces.IPluginKind`."""
@@ -100,6 +102,7 @@ def policy(
     without_certificate: bool = False,
     cache_seconds: float | str = 0.0,
     version: str = "",
+    needs_fingerprints: bool = False,
 ) -> Callable[[Callable[..., Any]], PolicyKind]:
     """Make a kind of policy of a function or a class.
 
@@ -112,7 +115,7 @@ def policy(
     :param config: the attrs class of its options.
     :param codes: reason codes of its own that it may give, with a sentence for each.  Its name needs none, and may be
         among them to be explained in the policy's words.
-    :param needs_chain: see :class:`~edgegw.interfaces.IPolicy`; so are the next two.
+    :param needs_chain: see :class:`~edgegw.interfaces.IPolicy`; so are the next two, and ``needs_fingerprints``.
     :param cache_seconds: seconds, or the name of an option that has them.
     :raises TypeError: the function or class does not take these arguments, or ``config`` is no attrs class.
     :raises ValueError: a name or code that cannot be one.
@@ -137,7 +140,7 @@ def policy(
             raise TypeError(f"{name} has no docstring: its first line tells operators what it is for")
         return PolicyKind(
             name, config, target, inspect.iscoroutinefunction(asked), description, explained, needs_chain,
-            without_certificate, cache_seconds, version,
+            without_certificate, cache_seconds, version, needs_fingerprints=needs_fingerprints,
         )
 
     return make

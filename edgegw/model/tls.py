@@ -180,6 +180,7 @@ class TLSSettings:
     :ivar alpn: protocols by preference; empty answers no ALPN at all.
     :ivar strict_sni: refuse a handshake whose name is absent or on no certificate with the
         alert ``unrecognized_name`` instead of showing the default certificate.
+    :ivar fingerprints: take the JA3 and the JA4 of every ClientHello of the port, although nothing asks for them.
     :ivar ocsp_stapling: ask the certificates' OCSP responders, and show what they say (RFC 6066 §8).
     :ivar ocsp_responder: the URL to ask in place of those that the certificates name.
     :ivar session_lifetime: seconds that a session may be resumed.
@@ -198,5 +199,6 @@ class TLSSettings:
     strict_sni: bool = False
     session_tickets: bool = True
     session_lifetime: float = 7200.0
+    fingerprints: bool = False
     ocsp_stapling: bool = False
     ocsp_responder: str | None = None

@@ -124,6 +124,7 @@ class ListenerMetrics:
     :ivar handshake_seconds: from accept to the handshake's end, good or bad.
     :ivar last_ids: the id in the handshake record of the last handshake by reason code, ``""`` for the last one that
         succeeded.
+    :ivar last_fingerprints: JA3 and JA4 of the same handshakes, as far as they were taken.
     """
 
     __slots__ = (
@@ -136,6 +137,7 @@ class ListenerMetrics:
         "handshake_failures",
         "handshake_seconds",
         "handshakes_in_progress",
+        "last_fingerprints",
         "last_ids",
         "rechecked",
         "refused",
@@ -155,6 +157,7 @@ class ListenerMetrics:
         self.handshake_failures: dict[str, int] = {}
         self.handshake_seconds = Histogram(HANDSHAKE_SECONDS)
         self.last_ids: dict[str, str] = {}
+        self.last_fingerprints: dict[str, tuple[str, str]] = {}
         self._parameters: set[tuple[str, str, str | None]] = set()
 
     def refuse(self, reason: str) -> None:
@@ -174,6 +177,7 @@ class ListenerMetrics:
         resumed: bool,
         certificate: CertificateStatus,
         handshake_id: str = "",
+        fingerprints: tuple[str, str] | None = None,
     ) -> None:
         """Count a handshake that succeeded.
 
@@ -181,10 +185,13 @@ class ListenerMetrics:
         :param cipher: as OpenSSL names it.
         :param group: as OpenSSL names it; ``None`` where it does not say.
         :param handshake_id: its id in the handshake record, if it is there.
+        :param fingerprints: its JA3 and JA4, if they were taken.
         """
         self.handshake_seconds.observe(seconds)
         if handshake_id:
             self.last_ids[""] = handshake_id
+            if fingerprints is not None or self.last_fingerprints:
+                self._last_fingerprints("", fingerprints)
         key = (version, cipher, group, resumed, certificate)
         try:
             self.tls[key] += 1
@@ -201,15 +208,25 @@ class ListenerMetrics:
                 key = (OTHER, OTHER, OTHER, resumed, certificate)
         self.tls[key] = self.tls.get(key, 0) + 1
 
-    def handshake_failed(self, reason: str, seconds: float, handshake_id: str = "") -> None:
+    def _last_fingerprints(self, reason: str, fingerprints: tuple[str, str] | None) -> None:
+        if fingerprints is None:
+            self.last_fingerprints.pop(reason, None)
+        else:
+            self.last_fingerprints[reason] = fingerprints
+
+    def handshake_failed(
+        self, reason: str, seconds: float, handshake_id: str = "", fingerprints: tuple[str, str] | None = None
+    ) -> None:
         """Count a handshake that failed or was refused, before or after the client named a server.
 
-        :param handshake_id: as of :meth:`handshake_done`.
+        :param handshake_id: as of :meth:`handshake_done`; so are ``fingerprints``.
         """
         self.handshake_seconds.observe(seconds)
         count_code(self.handshake_failures, reason)
         if handshake_id and (reason in self.last_ids or len(self.last_ids) < MAX_CODES):
             self.last_ids[reason] = handshake_id
+            if fingerprints is not None or self.last_fingerprints:
+                self._last_fingerprints(reason, fingerprints)
 
     @property
     def handshakes(self) -> int:

@@ -36,13 +36,13 @@ MAX_RULINGS: Final = 16
 #: Characters that the details of all of them share.
 MAX_RULING_DETAILS: Final = 512
 #: Bytes in memory of one handshake at its worst; one with a certificate of its own and two policies has 1 KB.
-MAX_BYTES: Final = 4_400
+MAX_BYTES: Final = 4_700
 
 #: Reasons that are no decision of the gateway's: client and gateway did not get a handshake done.
 FAILURES: Final = frozenset({
-    Reason.NOT_TLS, Reason.BAD_CLIENT_HELLO, Reason.PROTOCOL_VERSION, Reason.NO_SHARED_CIPHER,
-    Reason.NO_SHARED_GROUP, Reason.NO_APPLICATION_PROTOCOL, Reason.CLIENT_ALERT, Reason.CLIENT_CLOSED,
-    Reason.HANDSHAKE_TIMEOUT, Reason.TLS_ERROR,
+    Reason.NOT_TLS, Reason.PLAIN_HTTP, Reason.BAD_CLIENT_HELLO, Reason.PROTOCOL_VERSION,
+    Reason.NO_SHARED_CIPHER, Reason.NO_SHARED_GROUP, Reason.NO_APPLICATION_PROTOCOL, Reason.CLIENT_ALERT,
+    Reason.CLIENT_CLOSED, Reason.HANDSHAKE_TIMEOUT, Reason.TLS_ERROR,
 })  # fmt: skip
 
 #: The gateway's own codes as plain text: members of an enumeration would keep the collector busy.
@@ -54,10 +54,10 @@ Parameters = tuple[str | None, str | None, str | None]
 
 #: Number; id if it is not the number's; seconds since the epoch; listener; address; port; SNI; what was negotiated;
 #: whether resumed; the certificate's status; what is kept of it; reason code, empty if accepted; detail; what
-#: :func:`kept_rulings` gives; seconds that it took.
+#: :func:`kept_rulings` gives; seconds that it took; JA3 and JA4 where they were taken.
 Row = tuple[
     int, str | None, float, str, str, int, str | None, Parameters, bool, str, Kept | None, str, str,
-    tuple[Any, ...], float,
+    tuple[Any, ...], float, tuple[str, str] | None,
 ]  # fmt: skip
 
 
@@ -115,7 +115,8 @@ def entry(row: Row, id: str, repeats: tuple[int, float] | None) -> dict[str, obj
     :param repeats: how many more were the same, and when the last of them was.
     """
     (_, _, time, listener, peer, port, server_name, (version, cipher, group), resumed, status, certificate, reason,
-     detail, rulings, seconds) = row  # fmt: skip
+     detail, rulings, seconds, fingerprints) = row  # fmt: skip
+    ja3, ja4 = fingerprints or (None, None)
     more, last = (0, time) if repeats is None else repeats
     return {
         "id": id,
@@ -130,6 +131,8 @@ def entry(row: Row, id: str, repeats: tuple[int, float] | None) -> dict[str, obj
         "cipher": cipher,
         "group": group,
         "resumed": resumed,
+        "ja3": ja3,
+        "ja4": ja4,
         "status": status,
         "certificate": None if certificate is None else certificate_facts(certificate),
         "result": "accepted" if not reason else "failed" if reason in FAILURES else "refused",

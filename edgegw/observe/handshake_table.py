@@ -92,6 +92,9 @@ def _lines(entry: Entry, explanation: Explanation | None) -> Iterator[str]:
     yield _named("SNI", _text(entry.get("server_name")))
     parameters = [_text(entry[name]) for name in ("version", "cipher", "group") if entry.get(name)]
     yield _named("TLS", ", ".join([*parameters, *(["resumed"] if entry.get("resumed") else [])]) or "-")
+    for name in ("ja3", "ja4"):
+        if entry.get(name):
+            yield _named(name.upper(), _text(entry[name]))
     yield from _certificate_lines(entry)
     yield from _policy_lines(entry)
     if explanation is not None:

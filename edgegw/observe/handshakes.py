@@ -39,7 +39,7 @@ REPEAT_SECONDS: Final = 1.0
 
 #: Addresses, listeners and reasons whose repeats are looked out for at once.
 _MAX_RECENT: Final = 1_024
-#: What was negotiated, in how many combinations; further ones are kept by each row for itself.
+#: What was negotiated, and fingerprints, in how many combinations; further ones are kept by each row for itself.
 _MAX_PARAMETERS: Final = 64
 _MAX_SERVER_NAME: Final = 255
 _MAX_PEER: Final = 64
@@ -90,6 +90,7 @@ class HandshakeRecord:
         self._sorts: tuple[deque[Row], ...] = (deque(), deque(), deque(), deque())
         self._summaries = CertificateSummaries()
         self._parameters: dict[Parameters, Parameters] = {}
+        self._fingerprints: dict[tuple[str, str], tuple[str, str]] = {}
         self._recent: dict[tuple[str, str, str], _Recent] = {}
         # How many more, and when the last of them was, by the entry's number.
         self._repeats: dict[int, tuple[int, float]] = {}
@@ -143,6 +144,7 @@ class HandshakeRecord:
         rulings: Sequence[Ruling],
         seconds: float,
         handshake_id: str = "",
+        fingerprints: tuple[str, str] | None = None,
     ) -> str:
         """Record a handshake that ended, or a connection that was refused before it.
 
@@ -155,6 +157,7 @@ class HandshakeRecord:
         :param rulings: what each policy said, in its order.
         :param seconds: from accept to the end.
         :param handshake_id: what :meth:`next_id` gave; without it the handshake gets an id here.
+        :param fingerprints: JA3 and JA4 of its ClientHello, or ``None``.
         :returns: its id; that of the entry in which it is counted, if it is a repeat.
         """
         now = self._clock()
@@ -190,6 +193,7 @@ class HandshakeRecord:
             detail,
             kept_rulings(rulings) if rulings else (),
             seconds,
+            fingerprints and (self._fingerprints.get(fingerprints) or self._new_fingerprints(fingerprints)),
         )
         rows = self._sorts[sort]
         rows.append(row)
@@ -218,6 +222,14 @@ class HandshakeRecord:
         if len(self._parameters) < _MAX_PARAMETERS:
             self._parameters[parameters] = parameters
         return parameters
+
+    def _new_fingerprints(self, fingerprints: tuple[str, str]) -> tuple[str, str]:
+        # A plain tuple, whatever came: the collector looks at no other again and again.
+        ja3, ja4 = fingerprints
+        kept = (ja3, ja4)
+        if len(self._fingerprints) < _MAX_PARAMETERS:
+            self._fingerprints[kept] = kept
+        return kept
 
     def _drop(self, rows: deque[Row]) -> None:
         number = rows.popleft()[0]

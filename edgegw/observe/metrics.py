@@ -392,7 +392,12 @@ def _handshakes(listeners: Iterable[tuple[str, ListenerMetrics]]) -> Metric:
     for name, metrics in listeners:
         for code, number in [("", metrics.handshakes), *_by_code(metrics.handshake_failures)]:
             last = metrics.last_ids.get(code)
-            exemplar = None if last is None else Exemplar({"handshake_id": last}, 1.0)
+            exemplar = None
+            if last is not None:
+                # Together they have some 110 of the 128 characters that OpenMetrics gives the labels of an exemplar.
+                found = metrics.last_fingerprints.get(code)
+                told = {} if found is None else {"ja3": found[0], "ja4": found[1]}
+                exemplar = Exemplar({"handshake_id": last, **told}, 1.0)
             family.add_metric((name, "failure" if code else "success", code), number, exemplar=exemplar)
     return family
 

@@ -32,6 +32,7 @@ class Config:
     needs_chain: bool = option(
         "Whether it reads peer.chain; a listener with such a policy issues no session tickets.", default=False
     )
+    needs_fingerprints: bool = option("Whether it reads peer.ja3 or peer.ja4.", default=False)
     without_certificate: bool = option("Whether it is asked about clients without a certificate, too.", default=False)
     cache: Duration = option(
         "How long an answer about a certificate is used again; only for functions that look at nothing else.",
@@ -73,6 +74,7 @@ class PythonFunction:
         #: Whether it is asked after the handshake; as the function is written.
         self.waits = _is_async(self._function)
         self.needs_chain = config.needs_chain
+        self.needs_fingerprints = config.needs_fingerprints
         self.without_certificate = config.without_certificate
         self.cache_seconds = float(config.cache)
 

@@ -24,6 +24,7 @@ from edgegw.observe.metrics import Metrics
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.connection import HTTPConnection
+from edgegw.proxy.fingerprinting import needs_fingerprints
 from edgegw.proxy.passthrough import Closing, PassthroughListener, tunnel_for
 from edgegw.proxy.policing import chain_of, policies_of, with_its_policies
 from edgegw.proxy.routed import RoutedConnection
@@ -148,8 +149,10 @@ class Generation:
         for key, listeners in by_port.items():
             router = None if key not in routers else self._build_router(routers[key], listeners)
             # Of one kind on one port: the configuration has checked it.
+            fingerprints = any(needs_fingerprints(gateway, one.model) for one in listeners)
             profile = PortProfile(
-                listeners, self._deadlines, self._turns, self._connection_gone, router, settings.get(key)  # type: ignore[arg-type]
+                listeners, self._deadlines, self._turns, self._connection_gone, router,  # type: ignore[arg-type]
+                settings.get(key), fingerprints,
             )
             self._profiles[key] = profile
             for one in listeners:

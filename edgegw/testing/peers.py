@@ -89,6 +89,8 @@ def peer(
     attributes: Mapping[str, str] | None = None,
     now: datetime | None = None,
     request: RequestFacts | None = None,
+    ja3: str | None = None,
+    ja4: str | None = None,
     **options: Any,
 ) -> Peer:
     """Make a client with a certificate.
@@ -109,6 +111,7 @@ def peer(
     :param attributes: what policies have said of the client before.
     :param now: the time to judge by, aware, of any time zone: policies are told it in UTC; the present without it.
     :param request: the request at a route's rule, such as ``Request("GET", "/admin")``; ``None`` is the connection.
+    :param ja3: the fingerprint of its ClientHello, as for ``ja4``; ``None`` where none was taken.
     :raises TypeError: names for a certificate that is there already.
     :raises ValueError: ``now`` has no time zone.
     """
@@ -129,7 +132,8 @@ def peer(
     identity = Identity(status, leaf, sent)
     return Peer(
         _connection(
-            identity, address, port, listener, server_name, tls_version, cipher, group, resumed, attributes
+            identity, address, port, listener, server_name, tls_version, cipher, group, resumed, attributes,
+            ja3, ja4,
         ),
         utc(now),
         whole if verified else (),
@@ -151,11 +155,14 @@ def anonymous_peer(
     attributes: Mapping[str, str] | None = None,
     now: datetime | None = None,
     request: RequestFacts | None = None,
+    ja3: str | None = None,
+    ja4: str | None = None,
 ) -> Peer:
     """Make a client that sent no certificate; the arguments are those of :func:`peer`."""
     return Peer(
         _connection(
-            Identity(), address, port, listener, server_name, tls_version, cipher, group, resumed, attributes
+            Identity(), address, port, listener, server_name, tls_version, cipher, group, resumed, attributes,
+            ja3, ja4,
         ),
         utc(now),
         (),
@@ -175,6 +182,8 @@ def _connection(
     group: str | None,
     resumed: bool,
     attributes: Mapping[str, str] | None,
+    ja3: str | None,
+    ja4: str | None,
 ) -> ConnectionInfo:
     return ConnectionInfo(
         listener=listener,
@@ -188,4 +197,6 @@ def _connection(
         group=group,
         resumed=resumed,
         attributes=dict(attributes or {}),
+        ja3=ja3,
+        ja4=ja4,
     )

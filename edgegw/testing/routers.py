@@ -37,6 +37,8 @@ def route(
     alpn: Sequence[str] = ("http/1.1",),
     tls_versions: Sequence[str] = _VERSIONS,
     address: str = "192.0.2.7",
+    ja3: str = "",
+    ja4: str = "",
     env: IEnvironment | None = None,
 ) -> RouterAnswer:
     """Ask an SNI router about a connection; one that is ``async`` is run to its end without a reactor.
@@ -44,11 +46,12 @@ def route(
     :param kind: a kind of SNI router.
     :param config: its options, as for :func:`edgegw.testing.build`.
     :param server_name: the name that the client asks for, in lower case; ``None`` for none.
+    :param ja3: the fingerprint that it is told when it asks, as for ``ja4``.
     :raises AssertionError: its answer is none, refuses with a code that it has not declared, or waits for something.
         What it raises comes out as it is.
     """
     made = configure(kind, config, FakeEnvironment() if env is None else env)
-    hello = ClientHelloFacts(server_name, tuple(alpn), tuple(tls_versions))
+    hello = ClientHelloFacts(server_name, tuple(alpn), tuple(tls_versions), lambda: (ja3, ja4))
     asked = made.route(hello, address)
     answer: RouterAnswer = result_of(asked) if isawaitable(asked) else asked
     for fault in _answer_faults(kind, answer):

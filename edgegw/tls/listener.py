@@ -224,7 +224,8 @@ class TLSListener:
         seconds = monotonic() - transport.started
         handshake_id = transport.handshake_id = self._remember(transport, identity.status, "", "", seconds, info)
         self.metrics.handshake_done(
-            seconds, info.tls_version or "", info.cipher or "", info.group, resumed, identity.status, handshake_id
+            seconds, info.tls_version or "", info.cipher or "", info.group, resumed, identity.status, handshake_id,
+            transport.fingerprints,
         )
         return protocol
 
@@ -271,7 +272,7 @@ class TLSListener:
         return decide_later(policies, peer, rulings, self.limit)
 
     def _info(self, transport: TLSServer, tls: SSL.Connection, identity: Identity, resumed: bool) -> ConnectionInfo:
-        return ConnectionInfo(
+        info = ConnectionInfo(
             self.model.name,
             identity,
             str(transport.hostname),
@@ -282,6 +283,8 @@ class TLSListener:
             *openssl.negotiated(tls),
             resumed,
         )
+        found = transport.fingerprints
+        return info if found is None else info._replace(ja3=found.ja3, ja4=found.ja4)
 
     def _uris_shown(self, tls: SSL.Connection) -> tuple[str, ...]:
         shown = tls.get_certificate()
@@ -312,7 +315,7 @@ class TLSListener:
         if reason in LIMITS:
             self.metrics.refuse(reason)
         else:
-            self.metrics.handshake_failed(reason, seconds, handshake_id)
+            self.metrics.handshake_failed(reason, seconds, handshake_id, transport.fingerprints)
         return handshake_id
 
     def _remember(
@@ -339,7 +342,7 @@ class TLSListener:
             self.model.name, str(transport.hostname), int(transport.client[1]),
             transport.server_name if info is None else info.server_name, version, cipher, group, resumed, status,
             None if hearing is None else hearing.certificate, reason, detail,
-            () if hearing is None else hearing.rulings, seconds,
+            () if hearing is None else hearing.rulings, seconds, fingerprints=transport.fingerprints,
         )
 
     def turned_away(self, client: tuple[Any, ...], reason: Reason) -> None:

@@ -48,11 +48,13 @@ class TLSOwner(Protocol):
 
     :ivar only: the context and judge for every connection, where the name makes no difference.
     :ivar router: asked in place of :meth:`lead`; ``None`` without one.
+    :ivar fingerprints: whether those of every ClientHello are wanted; ``only`` is ``None`` then.
     """
 
     deadlines: Deadlines
     only: tuple[SSL.Context, Judge] | None
     router: Router | None
+    fingerprints: bool
 
     def take_turn(self, transport: TLSServer) -> bool:
         """Whether the handshake may take a step in this turn; otherwise it is called again in a later one."""

@@ -30,7 +30,7 @@ __all__ = ["PlainListener", "PortProfile", "SecureListener"]
 _log = Logger("edgegw.tls")
 
 # What scanners, impatient clients and a full house do all day is not worth a line at the default level.
-_QUIET = LIMITS | {Reason.CLIENT_CLOSED, Reason.NOT_TLS, Reason.HANDSHAKE_TIMEOUT}
+_QUIET = LIMITS | {Reason.CLIENT_CLOSED, Reason.NOT_TLS, Reason.PLAIN_HTTP, Reason.HANDSHAKE_TIMEOUT}
 
 
 class PlainListener:
@@ -93,6 +93,7 @@ class PortProfile:
 
     :param connection_gone: called whenever a connection has ended.
     :param settings: what holds for the port as a whole.
+    :param fingerprints: whether the fingerprints of ClientHellos are wanted although no listener says so.
     :ivar transports: the open connections, those still in their handshake and those passed through included.
     :ivar held: the port's connections, of all its generations.
     :ivar unmatched: what becomes of clients that no listener takes.
@@ -107,9 +108,13 @@ class PortProfile:
         connection_gone: Callable[[], None],
         router: Router | None = None,
         settings: PortSettings | None = None,
+        fingerprints: bool = False,
     ) -> None:
         self.listeners = listeners
         self.router = router
+        self.fingerprints = fingerprints or any(
+            one.model.tls is not None and one.model.tls.fingerprints for one in listeners
+        )
         self.deadlines = deadlines
         self.turns = turns
         self.first = listeners[0]
@@ -128,7 +133,8 @@ class PortProfile:
         self._default = next((one for one in listeners if isinstance(one, TLSListener)), None)
         self.only: tuple[SSL.Context, Judge] | None = None
         first = self.first
-        if isinstance(first, TLSListener) and len(listeners) == 1 and router is None and not first.needs_hello:
+        looked_at = len(listeners) > 1 or router is not None or self.fingerprints
+        if isinstance(first, TLSListener) and not looked_at and not first.needs_hello:
             table = first.certificates
             if not table.varies:
                 self.only = (table.default, first)
@@ -209,14 +215,19 @@ class PortProfile:
             transport.server_name = canonical_server_name(transport.tls)
         handshake_id = judge.failed(transport, reason, detail, transport.state != HELLO)
         log = _log.debug if reason in _QUIET else _log.info
+        found = transport.fingerprints
+        # Where none are taken the line has no place for them.
+        told = {} if found is None else found._asdict()
         log(
-            "refused {peer} on {listener}: {reason} (sni {sni}, handshake {handshake}) {detail}",
+            "refused {peer} on {listener}: {reason} (sni {sni}, handshake {handshake}"
+            + (", ja3 {ja3}, ja4 {ja4}" if told else "") + ") {detail}",
             peer=transport.hostname,
             listener=judge.model.name,
             reason=str(reason),
             sni=transport.server_name,
             handshake=handshake_id,
             detail=detail,
+            **told,
         )
 
     def lost(self, transport: Server) -> None:

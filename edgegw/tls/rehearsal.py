@@ -25,6 +25,7 @@ from edgegw.tls.failure import reason_for_error
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.verification import Hearing
 from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
+from edgegw.wire.fingerprints import Fingerprints
 
 __all__ = ["ClientSide", "Rehearsed", "rehearse"]
 
@@ -42,6 +43,7 @@ class ClientSide:
     :ivar chain: what is sent above the certificate.
     :ivar server_name: SNI; ``None`` sends none.
     :ivar address: as the gateway would see it.
+    :ivar fingerprints: JA3 and JA4 of its ClientHello, which is not this client's; ``None`` where they are not known.
     :ivar version: the only version of TLS that it speaks, as OpenSSL numbers them; ``None`` for all.
     """
 
@@ -51,6 +53,7 @@ class ClientSide:
     server_name: str | None = None
     address: str = "192.0.2.1"
     version: int | None = None
+    fingerprints: Fingerprints | None = None
 
 
 @frozen
@@ -95,6 +98,7 @@ class _Stage:
         self.server_name = client.server_name
         self.started = monotonic()
         self.owner = _Owner()
+        self.fingerprints = client.fingerprints
         self.tls: SSL.Connection | None = None
         self.hearing: Hearing | None = None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,10 +21,11 @@ from edgegw.sni import ClientHelloFacts, PassThrough, RouterAnswer, ToListener
 from edgegw.tcp import Server, Why
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.profile import PortProfile
-from edgegw.tls.transport import ALERT_INTERNAL_ERROR, ALERT_UNRECOGNIZED_NAME, TLSServer
+from edgegw.tls.transport import ALERT_DECODE_ERROR, ALERT_INTERNAL_ERROR, ALERT_UNRECOGNIZED_NAME, TLSServer
 from edgegw.tls.waiting import time_limit
 from edgegw.verdict import Reason, Reject
-from edgegw.wire.client_hello import ClientHello
+from edgegw.wire.client_hello import BadClientHello, ClientHello
+from edgegw.wire.fingerprints import fingerprints
 
 __all__ = ["Passage", "PortRouter", "hello_facts"]
 
@@ -41,6 +43,7 @@ def hello_facts(hello: ClientHello) -> ClientHelloFacts:
         hello.server_name,
         tuple([name.decode("latin-1") for name in hello.alpn]),
         tuple([_VERSIONS[version] for version in hello.versions if version in _VERSIONS]),
+        cache(partial(fingerprints, hello.message)) if hello.message else None,
     )
 
 
@@ -156,6 +159,9 @@ class PortRouter:
     def _error(self, error: BaseException) -> Reject:
         if isinstance(error, TooLate):
             return self._fault(f"gave {error}")
+        if isinstance(error, BadClientHello):
+            # Raised by what it was told: the client's fault.
+            return Reject(Reason.BAD_CLIENT_HELLO, str(error))
         text = f"{type(error).__name__}: {_bounded(error)}"
         if not isinstance(error, CancelledError):
             # It is cancelled whenever a client leaves.
@@ -178,10 +184,13 @@ class PortRouter:
     def follow(self, transport: TLSServer, way: RouterAnswer) -> Why:
         """Do what was decided.
 
-        A refusal is told with the alert ``unrecognized_name``, a failure with ``internal_error``.
+        A refusal is told with the alert ``unrecognized_name``, a failure with ``internal_error``, a ClientHello that
+        cannot be read with ``decode_error``.
         """
         if isinstance(way, Reject):
             alert = ALERT_INTERNAL_ERROR if way.code in _FAILURES else ALERT_UNRECOGNIZED_NAME
+            if way.code == Reason.BAD_CLIENT_HELLO:
+                alert = ALERT_DECODE_ERROR
             return transport.refuse(way.code, way.detail, alert)
         profile: PortProfile = transport.owner  # type: ignore[assignment]  # it has this router
         if isinstance(way, PassThrough):

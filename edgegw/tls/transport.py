@@ -36,6 +36,8 @@ from edgegw.tls.owner import Judge, Router, TLSOwner
 from edgegw.tls.verification import Hearing
 from edgegw.verdict import Reason, Reject
 from edgegw.wire.client_hello import BadClientHello, ClientHello, NotTLS, parse_client_hello
+from edgegw.wire.fingerprints import Fingerprints, fingerprints
+from edgegw.wire.plain_http import ANSWER, ends_like_http, looks_like_http
 
 __all__ = ["Judge", "TLSOwner", "TLSServer"]
 
@@ -57,6 +59,8 @@ ALERT_DECODE_ERROR: Final = bytes.fromhex("15030300020232")
 ALERT_INTERNAL_ERROR: Final = bytes.fromhex("15030300020250")
 ALERT_UNRECOGNIZED_NAME: Final = bytes.fromhex("15030300020270")
 
+#: Reasons that OpenSSL's first look at the bytes may give.
+_NO_TLS: Final = frozenset({Reason.NOT_TLS, Reason.PLAIN_HTTP})
 _log = Logger("edgegw.tls")
 _DONE = main.CONNECTION_DONE
 _LOST = main.CONNECTION_LOST
@@ -70,6 +74,7 @@ class TLSServer(Server):
     :ivar server_name: SNI in canonical form, once the ClientHello was looked at; where the name makes no difference
         OpenSSL alone knows it.
     :ivar hello: what the client said first, where it was looked at, until its TLS begins.
+    :ivar fingerprints: of the ClientHello, where the owner wants them.
     :ivar state: ``HELLO``, ``HANDSHAKE``, ``JUDGING`` or ``OPEN``.
     :ivar hearing: what is asked about the client's certificate, where anything is.
     :ivar info: what is known of the connection once it is open.
@@ -82,6 +87,7 @@ class TLSServer(Server):
     judge: Judge | None = None
     server_name: str | None = None
     hello: ClientHello | None = None
+    fingerprints: Fingerprints | None = None
     state = HELLO
     hearing: Hearing | None = None
     info: ConnectionInfo | None = None
@@ -126,7 +132,7 @@ class TLSServer(Server):
         return _DONE
 
     def _look_at_hello(self) -> Why:
-        """Choose the listener, by the name in the ClientHello where that makes a difference."""
+        """Choose the listener, by the ClientHello where what it says makes a difference."""
         choice = self.owner.only
         if choice is None:
             try:
@@ -137,8 +143,10 @@ class TLSServer(Server):
                 return self._gone()
             try:
                 hello = parse_client_hello(peeked, MAX_CLIENT_HELLO)
+                if hello is not None and self.owner.fingerprints:
+                    self.fingerprints = fingerprints(hello.message)
             except NotTLS as error:
-                return self.refuse(Reason.NOT_TLS, str(error))
+                return self._not_tls(peeked, str(error))
             except BadClientHello as error:
                 return self.refuse(Reason.BAD_CLIENT_HELLO, str(error), ALERT_DECODE_ERROR)
             if hello is None:
@@ -151,6 +159,14 @@ class TLSServer(Server):
                 return self._ask(router, hello, len(peeked))
             return self.owner.lead(self)
         return self.begin(*choice)
+
+    def _not_tls(self, peeked: bytes, problem: str) -> Why:
+        is_http = looks_like_http(peeked)
+        if is_http is None:
+            return self._wait_for_more(len(peeked))
+        if is_http:
+            return self.refuse(Reason.PLAIN_HTTP, f"a {peeked.split(b' ')[0].decode('ascii')} request", ANSWER)
+        return self.refuse(Reason.NOT_TLS, problem)
 
     def _ask(self, router: Router, hello: ClientHello, seen: int) -> Why:
         """Have the port's router decide; the time for the handshake goes on."""
@@ -229,6 +245,8 @@ class TLSServer(Server):
             # Not SSL.Error alone: what a callback raises comes out here too, and refuses.
             refusal = None if hearing is None else hearing.refusal
             refused = reason_for_error(error, openssl.verify_result(tls), refusal)
+            if refused.code in _NO_TLS and (refused.code == Reason.PLAIN_HTTP or self._rest_is_http()):
+                return self.refuse(Reason.PLAIN_HTTP, refused.detail, ANSWER)
             return self.refuse(refused.code, refused.detail)
         if wanted is not None:
             if wanted is openssl.WANT_WRITE:
@@ -246,6 +264,13 @@ class TLSServer(Server):
             self._wait_for(verdict, self._go_on_with)
             return None
         return self._go_on_with(verdict)
+
+    def _rest_is_http(self) -> bool:
+        # OpenSSL knows some methods, and HTTP/2's preface is none of them.  It has taken the first five bytes.
+        try:
+            return ends_like_http(self.socket.recv(MAX_CLIENT_HELLO, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def _wait_for(self, decision: Deferred[Any], go_on: Callable[[Any], Why]) -> None:
         """Let policies or a router decide."""
@@ -316,7 +341,7 @@ class TLSServer(Server):
     def refuse(self, reason: str, detail: str, alert: bytes = b"") -> Why:
         """End the connection before it was open; an alert that OpenSSL wrote is already on its way.
 
-        :param alert: an alert record to send in the clear, before OpenSSL had a part in it.
+        :param alert: an alert record, or an answer, to send in the clear, OpenSSL having sent nothing.
         """
         self._refuse(reason, detail)
         if alert:

@@ -19,6 +19,7 @@ NAME_MISMATCH: Final = "name_mismatch"
 _WORDS: Final[Mapping[str, str]] = {
     Reason.CLIENT_ALERT: "alert",
     Reason.CLIENT_CLOSED: "tls_closed",
+    Reason.PLAIN_HTTP: "not_tls",
     Reason.CERTIFICATE_SIGNATURE: "certificate_invalid",
     Reason.CHAIN_TOO_LONG: "certificate_invalid",
     Reason.CRITICAL_EXTENSION: "certificate_invalid",

@@ -5,7 +5,7 @@ what choosing a listener needs; everything else of the message is OpenSSL's to j
 """
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
 from edgegw.names import canonical_name
 
@@ -39,12 +39,14 @@ class ClientHello:
     :ivar size: bytes of the handshake message.
     :ivar versions: the versions of TLS that it speaks, as numbers (0x0304 is 1.3), its preference first, GREASE
         (RFC 8701) among them; its highest alone where it gives no list.
+    :ivar message: the handshake message, of which :mod:`edgegw.wire.fingerprints` makes more.
     """
 
     server_name: str | None
     alpn: tuple[bytes, ...]
     size: int
     versions: tuple[int, ...] = ()
+    message: bytes = field(default=b"", eq=False, repr=False)
 
 
 def parse_client_hello(data: bytes, limit: int) -> ClientHello | None:
@@ -69,7 +71,7 @@ def _reassemble(data: bytes, limit: int) -> bytes | None:
     for _ in range(_MAX_RECORDS):
         header = data[at : at + 5]
         if header and header[0] != _HANDSHAKE:
-            raise NotTLS(f"the connection begins with byte 0x{header[0]:02x}, not with a TLS handshake")
+            raise NotTLS(_what_begins_with(header))
         if len(header) > 1 and header[1] != 3:
             raise NotTLS("the record's version is not TLS")
         if len(header) == 5:
@@ -91,6 +93,13 @@ def _reassemble(data: bytes, limit: int) -> bytes | None:
                 raise BadClientHello(f"no complete ClientHello in {limit} bytes")
             return None
     raise BadClientHello(f"a ClientHello in more than {_MAX_RECORDS} records")
+
+
+def _what_begins_with(header: bytes) -> str:
+    # RFC 6101 §E: a length with its highest bit set, the message's type, and the version that is offered.
+    if header[0] & 0x80 and header[2:3] == b"\x01" and header[3:4] in (b"\x00", b"\x03"):
+        return "the connection begins with a ClientHello of SSL 2.0"
+    return f"the connection begins with byte 0x{header[0]:02x}, not with a TLS handshake"
 
 
 def _parse_message(message: bytes) -> ClientHello:
@@ -126,7 +135,7 @@ def _parse_message(message: bytes) -> ClientHello:
                 versions = _versions(body)
     elif at > len(message):
         raise BadClientHello("the message ends too early")
-    return ClientHello(server_name, alpn, len(message), versions)
+    return ClientHello(server_name, alpn, len(message), versions, message)
 
 
 def _server_name(body: bytes) -> str | None:
