@@ -10,6 +10,7 @@ from typing import NamedTuple
 from attrs import frozen
 
 from edgegw.certificate import Certificate, certificate, normalise_fingerprint, printable
+from edgegw.proxied import ProxyFacts
 
 __all__ = [
     "FACTS",
@@ -78,6 +79,8 @@ class ConnectionInfo(NamedTuple):
     :ivar attributes: what the policies that accepted the client said of it.
     :ivar ja3: the ClientHello's fingerprint, 32 hexadecimal digits; ``None`` where the port takes none.
     :ivar ja4: likewise, such as ``t13d1516h2_8daaf6152771_e5627efa2ab1``.
+    :ivar proxied: what a proxy in front said in a PROXY header; ``None`` without one.  ``peer`` and ``peer_port`` are
+        then the client's, as the proxy told them.
     """
 
     listener: str
@@ -94,6 +97,7 @@ class ConnectionInfo(NamedTuple):
     attributes: Mapping[str, str] = _NO_ATTRIBUTES
     ja3: str | None = None
     ja4: str | None = None
+    proxied: ProxyFacts | None = None
 
 
 # --- facts by name --------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Protocol
 from cryptography import x509
 
 from edgegw.identity import Certificate, CertificateStatus, ConnectionInfo
+from edgegw.proxied import ProxyFacts
 
 __all__ = ["Peer", "RequestFacts"]
 
@@ -197,6 +198,15 @@ class Peer:
             return ip_address(self.connection.peer.partition("%")[0])
         except ValueError:
             return None
+
+    @property
+    def proxied(self) -> ProxyFacts | None:
+        """What a proxy in front said in a PROXY header; ``None`` without one.
+
+        The port's ``trusted`` proxies alone are listened to.  :attr:`address` is then the client's, as it was told.
+        What the proxy says of a certificate is no identity, and in no other attribute of this object.
+        """
+        return self.connection.proxied
 
     @property
     def server_name(self) -> str | None:

@@ -16,7 +16,7 @@ PACKAGE = Path(edgegw.__file__).parent
 #: may import; each may import itself.  A room that is not here does not exist.
 CONTRACTS = {
     "model", "identity", "peer", "verdict", "interfaces", "names", "certificate", "der", "distinguished_name",
-    "backend", "sni", "expressions", "reason_explanations",
+    "backend", "sni", "expressions", "proxied", "reason_explanations",
 }
 #: What plugins are made of.
 PLUGINS = {"kinds", "api"}
@@ -29,8 +29,9 @@ ALLOWED: dict[str, set[str]] = {
     "der": set(),
     "distinguished_name": {"der"},
     "certificate": {"der", "distinguished_name"},
-    "identity": {"certificate", "der", "names", "verdict"},
-    "peer": {"certificate", "identity"},
+    "proxied": {"certificate"},
+    "identity": {"certificate", "der", "names", "proxied", "verdict"},
+    "peer": {"certificate", "identity", "proxied"},
     "interfaces": {"backend", "certificate", "identity", "model", "names", "peer", "sni", "verdict"},
     "backend": {"identity"},
     "sni": {"names", "verdict"},

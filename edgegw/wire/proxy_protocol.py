@@ -15,6 +15,9 @@ from typing import Final
 from attrs import frozen
 
 __all__ = [
+    "CERT_CONN",
+    "CERT_SESS",
+    "CLIENT_SSL",
     "MAX_V1",
     "SIGNATURE",
     "ClientTLS",
@@ -35,8 +38,8 @@ _LOCAL: Final = _VERSION
 _PROXY: Final = _VERSION | 1
 _UNSPECIFIED, _TCP4, _TCP6 = 0x00, 0x11, 0x21
 
-#: Bits of the ``client`` byte of :attr:`TLVType.SSL` (§2.2.5).
-_CLIENT_SSL, _CLIENT_CERT_CONN, _CLIENT_CERT_SESS = 1, 2, 4
+#: Bits of the ``client`` byte of :attr:`TLVType.SSL` (§2.2.6).
+CLIENT_SSL, CERT_CONN, CERT_SESS = 1, 2, 4
 
 
 class TLVType(IntEnum):
@@ -148,11 +151,11 @@ def _entry(type_: TLVType, value: bytes) -> bytes:
 
 
 def _tls_entry(tls: ClientTLS) -> bytes:
-    flags = _CLIENT_SSL
+    flags = CLIENT_SSL
     if tls.certificate:
         # With a resumed session the certificate is the session's, and not one of this connection's.
-        flags |= _CLIENT_CERT_SESS if tls.resumed else _CLIENT_CERT_CONN | _CLIENT_CERT_SESS
-    # 0 is for a certificate that was shown and verified (§2.2.5), and for nothing else.
+        flags |= CERT_SESS if tls.resumed else CERT_CONN | CERT_SESS
+    # 0 is for a certificate that was shown and verified (§2.2.6), and for nothing else.
     verify = 0 if tls.certificate and tls.verified else 1
     value = struct.pack("!BI", flags, verify) + _entry(TLVType.SSL_VERSION, tls.version.encode("ascii"))
     if verify == 0 and tls.common_name:
