@@ -285,6 +285,26 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
     Reason.TLS_ERROR: Explanation(
         "OpenSSL ended the handshake.", "Something rare; the detail has OpenSSL's words.", "Look at the detail.",
     ),
+    Reason.PROXY_HEADER_MISSING: Explanation(
+        "A trusted proxy's connection does not begin with a PROXY header, which the port requires.",
+        "The proxy does not send one, or its health checks do not.",
+        "Turn the PROXY protocol on in the proxy and its health checks, or use mode: optional.",
+    ),
+    Reason.BAD_PROXY_HEADER: Explanation(
+        "A trusted proxy's connection begins with a PROXY header that is malformed or too long.",
+        "A faulty proxy, or one that lets its clients write the header.",
+        "Look at the detail, and at the proxy; max_size bounds a header of version 2.",
+    ),
+    Reason.PROXY_HEADER_TIMEOUT: Explanation(
+        "A trusted proxy's connection did not have its PROXY header in time.",
+        "A proxy that opens connections in advance, or sends no header before its client speaks; a slow network.",
+        "Turn that off in the proxy, or raise the timeout of proxy_protocol.",
+    ),
+    Reason.UNTRUSTED_PROXY: Explanation(
+        "The connection is not from a proxy that the port trusts, and the port takes none of others.",
+        "A client that goes past the load balancer, or a new address of the load balancer.",
+        "Add the load balancer's address to trusted, or keep others from the port; mode: optional serves them.",
+    ),
     Reason.MAX_CONNECTIONS: Explanation(
         "The listener has as many connections as it may have.",
         "A burst, a leak in clients, or an attack.",

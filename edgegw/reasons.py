@@ -76,6 +76,10 @@ _ALERTS: Final[Mapping[Reason, int | str]] = {
     Reason.CLIENT_CLOSED: _NO_ALERT,
     Reason.HANDSHAKE_TIMEOUT: _NO_ALERT,
     Reason.TLS_ERROR: "what OpenSSL has for the fault",
+    Reason.PROXY_HEADER_MISSING: _NO_ALERT,
+    Reason.BAD_PROXY_HEADER: _NO_ALERT,
+    Reason.PROXY_HEADER_TIMEOUT: _NO_ALERT,
+    Reason.UNTRUSTED_PROXY: _NO_ALERT,
     Reason.MAX_CONNECTIONS: _NO_ALERT,
     Reason.MAX_CONNECTIONS_PER_PEER: _NO_ALERT,
     Reason.MAX_HANDSHAKES: _NO_ALERT,
@@ -88,6 +92,7 @@ _GROUPS: Final[Mapping[Reason, tuple[str, bool]]] = {
     Reason.SUBJECT_ALT_NAME: ("Policies", True),
     Reason.CLIENT_UNVERIFIED: ("A request's rule", False),
     Reason.NOT_TLS: ("The handshake", False),
+    Reason.PROXY_HEADER_MISSING: ("The PROXY header", False),
     Reason.MAX_CONNECTIONS: ("Limits, and the gateway itself", False),
 }
 

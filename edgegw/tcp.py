@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IReactorFDSet
 from twisted.python.failure import Failure
 
 from edgegw.deadlines import Deadlines
+from edgegw.proxied import ProxyFacts
 
 __all__ = [
     "LINGER_BYTES",
@@ -154,10 +155,12 @@ class Server(EagerWriter, tcp.Server):
     :ivar deadline: when :meth:`deadline_passed` is called; see :class:`edgegw.deadlines.Deadlines`.
     :ivar handshake_id: by which the handshake record knows it, once it is open; empty without TLS.
     :ivar server_name: the name that the client asked for (SNI) in canonical form, once it is known.
+    :ivar proxied: what a proxy in front said, which made the addresses those that it told; ``None`` without one.
     """
 
     protocol: Any
     server_name: str | None = None
+    proxied: ProxyFacts | None = None
     client: Any
     reactor: Any
     handshake_id = ""
@@ -260,8 +263,14 @@ class Server(EagerWriter, tcp.Server):
     def getHost(self) -> Any:
         """Give the gateway's end: ``IPv4Address``, ``IPv6Address`` or ``UNIXAddress``.
 
-        It is an IPv4 address on a connection over IPv4, whatever the port listens on.
+        It is an IPv4 address on a connection over IPv4, whatever the port listens on; and what the client has connected
+        to where a proxy in front has told that.
         """
+        proxied = self.proxied
+        if proxied is not None and proxied.destination is not None:
+            host, port = proxied.destination
+            kind = address.IPv6Address if ":" in host else address.IPv4Address
+            return kind("TCP", host, port)
         own = self.socket.getsockname()
         if not isinstance(own, tuple):
             return address.UNIXAddress(own)

@@ -88,6 +88,11 @@ class Reason(str, Enum):
     CLIENT_CLOSED = "client_closed"
     HANDSHAKE_TIMEOUT = "handshake_timeout"
     TLS_ERROR = "tls_error"
+    # the PROXY header
+    PROXY_HEADER_MISSING = "proxy_header_missing"
+    BAD_PROXY_HEADER = "bad_proxy_header"
+    PROXY_HEADER_TIMEOUT = "proxy_header_timeout"
+    UNTRUSTED_PROXY = "untrusted_proxy"
     # limits
     MAX_CONNECTIONS = "max_connections"
     MAX_CONNECTIONS_PER_PEER = "max_connections_per_peer"

@@ -18,6 +18,7 @@ from edgegw.identity import CertificateStatus
 from edgegw.observe.certificate_summary import MAX_KEPT, CertificateSummaries, certificate_facts, shorten
 from edgegw.observe.handshake_entry import MAX_BYTES, MAX_DETAIL, MAX_RULINGS
 from edgegw.observe.handshakes import BadPosition, HandshakeRecord
+from edgegw.proxied import ProxiedTLS, ProxyFacts
 from edgegw.verdict import Accept, Reason, Reject, Ruling
 from tests.client_certificates import general_names, handmade, tlv
 from tests.gateway import Authority
@@ -53,13 +54,14 @@ class Handshake:
     rulings: tuple[Ruling, ...] = ()
     seconds: float = 0.002
     fingerprints: tuple[str, str] | None = None
+    proxied: ProxyFacts | None = None
 
     def add(self, record: HandshakeRecord, handshake_id: str = "") -> str:
         """Put it into a record."""
         return record.add(
             self.listener, self.peer, self.port, self.server_name, self.version, self.cipher, self.group,
             self.resumed, self.status, self.certificate, self.reason, self.detail, self.rulings, self.seconds,
-            handshake_id, self.fingerprints,
+            handshake_id, self.fingerprints, self.proxied,
         )  # fmt: skip
 
 
@@ -102,6 +104,37 @@ class RecordCase(SynchronousTestCase):
 class EntryTests(RecordCase):
     """What is told of a handshake."""
 
+    def test_proxied(self) -> None:
+        """What a proxy has said, bounded and harmless."""
+        tls = ProxiedTLS("TLSv1.2", "X\n", True, False, 20, "b\xfc")
+        said = ProxyFacts("10.0.0.5", 4711, 2, False, ("203.0.113.1", 443), "a\x1b" * 500, "h2", "\xff", tls)
+        record = HandshakeRecord()
+        evolve(ACCEPTED, proxied=said).add(record)
+        evolve(ACCEPTED, proxied=ProxyFacts("unix:", 0, 1, True)).add(record)
+        (first, second), _ = record.entries(2)
+        found = first["proxied"]
+        assert isinstance(found, dict)
+        authority = found.pop("authority")
+        self.assertTrue(authority.startswith("a\\x1ba\\x1b") and authority.endswith("... (1000 characters)"))
+        self.assertEqual(
+            found,
+            {
+                "peer": "10.0.0.5", "port": 4711, "version": 2, "local": False,
+                "destination": {"address": "203.0.113.1", "port": 443}, "alpn": "h2", "unique_id": "\\xff",
+                "tls": {
+                    "version": "TLSv1.2", "cipher": "X\\n", "certificate": True, "session_certificate": False,
+                    "verify": 20, "common_name": "b\\xfc",
+                },
+            },
+        )
+        self.assertEqual(
+            second["proxied"],
+            {
+                "peer": "unix:", "port": 0, "version": 1, "local": True, "destination": None, "authority": "",
+                "alpn": "", "unique_id": "", "tls": None,
+            },
+        )
+
     def test_refused(self) -> None:
         """Everything about a refused client: where, who, what was negotiated, and what each policy said."""
         rulings = (
@@ -126,6 +159,7 @@ class EntryTests(RecordCase):
                 "listener": "web",
                 "peer": "192.0.2.7",
                 "port": 50_000,
+                "proxied": None,
                 "server_name": "a.example",
                 "version": "TLSv1.3",
                 "cipher": "TLS_AES_128_GCM_SHA256",
@@ -569,6 +603,11 @@ class MemoryTests(SynchronousTestCase):
                     Reason.UNKNOWN_CA, text,
                     [Ruling(*one, number / 7 + at, True) for at, one in enumerate(said)],
                     number / 3, fingerprints=(f"{number:032x}", f"t13d1516h2_{number:012x}_{number:012x}"),
+                    proxied=ProxyFacts(
+                        f"2001:db8:1111:2222:3333:4444:5556:{number:04x}", 50_000 - number, 2, False,
+                        (f"2001:db8:1111:2222:3333:4444:5557:{number:04x}", 60_000 - number), text, text, text,
+                        ProxiedTLS(text, text, True, True, 1000 + number, text),
+                    ),
                 )  # fmt: skip
             self.assertEqual(len(record), 10_000)
             del certificate, text

@@ -2,19 +2,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final
 
+from attrs import evolve
+
+from edgegw.config.addresses import parse_network
 from edgegw.config.bindings import ADDRESS, Binding, check_binding, find_bindings
-from edgegw.config.document_terms import PORT
+from edgegw.config.document_terms import PORT, setting
 from edgegw.config.faults import Report
-from edgegw.config.scalars import Choice
-from edgegw.config.shapes import Field, Item, Record, Section
-from edgegw.model import Listener, PortSettings, Protocol, UnmatchedName
+from edgegw.config.scalars import Choice, Duration, Parsed, Size
+from edgegw.config.shapes import REQUIRED, Field, Item, ListOf, OrWord, Record, Section
+from edgegw.model import Listener, PortSettings, Protocol, ProxyHeaderMode, ProxyHeaders, UnmatchedName
 
 __all__ = ["PORT_SETTINGS", "translate_ports"]
 
 _TLS: Final = frozenset({Protocol.HTTPS, Protocol.TLS})
+
+#: Stands among networks for whoever connects to a Unix socket.
+_UNIX: Final = "unix"
+_headers = ProxyHeaders()
+PROXY_PROTOCOL: Final = Record(
+    (
+        setting(
+            _headers,
+            "mode",
+            Choice(ProxyHeaderMode),
+            "required refuses connections without a header, and all that do not come from trusted proxies; optional "
+            "serves them as if the port knew no headers.",
+        ),
+        Field(
+            "trusted",
+            ListOf(
+                OrWord(
+                    _UNIX,
+                    Parsed("a network such as 10.0.0.0/8", parse_network, {"pattern": "^[0-9A-Fa-f.:]+(/[0-9]+)?$"}),
+                    _UNIX,
+                ),
+                1,
+                distinct=True,
+            ),
+            "Addresses and networks of the proxies whose headers are believed; unix for a Unix socket's clients.",
+            REQUIRED,
+        ),
+        setting(_headers, "timeout", Duration(), "For the whole header, from accepting the connection."),
+        setting(_headers, "max_size", Size(256, 64 * 1024), "Of a header of version 2.", "max_bytes"),
+    ),
+    name="port_proxy_protocol",
+    description="HAProxy's PROXY protocol, versions 1 and 2: whom connections through a proxy are for.",
+)
 
 PORT_SETTINGS: Final = Record(
     (
@@ -27,6 +64,11 @@ PORT_SETTINGS: Final = Record(
             "alert, the alert unrecognized_name, or the first listener's default_certificate.  Default: close where a "
             "listener of the port passes TLS through, default_certificate elsewhere.",
             attribute="unmatched_name",
+        ),
+        Field(
+            "proxy_protocol",
+            PROXY_PROTOCOL,
+            "Read a PROXY header from the beginning of connections, which says whose they are.  Default: none is read.",
         ),
     ),
     name="port_settings",
@@ -51,8 +93,29 @@ def translate_ports(
                 break
         settings = PORT_SETTINGS.settings(section, PortSettings(bindings))
         _check(section, settings, [one for one in listeners if (one.address, one.port) in bindings], report)
-        ports.append(settings)
+        ports.append(evolve(settings, proxy_protocol=_proxy_headers(section.get("proxy_protocol"), bindings, report)))
     return tuple(ports)
+
+
+def _proxy_headers(section: Section | None, bindings: Sequence[Binding], report: Report) -> ProxyHeaders | None:
+    if section is None:
+        return None
+    networks: list[IPv4Network | IPv6Network] = []
+    unix = False
+    # With no address a section is for ports alone.
+    on_unix_socket = any((address or "").startswith("unix:") for address, _ in bindings)
+    for item in section.items("trusted"):
+        if item.value == _UNIX:
+            unix = True
+            if bindings and not on_unix_socket:
+                report.fault(item.node, "is for Unix sockets, and the port is none", "name the proxies' addresses")
+        else:
+            networks.append(item.value)
+            if on_unix_socket:
+                report.fault(item.node, "is a network, and who connects to a Unix socket has no address", "write unix")
+            elif item.value.prefixlen == 0:
+                report.warn(item.node, "lets everyone say who they are", "name the proxies' addresses")
+    return PROXY_PROTOCOL.settings(section, ProxyHeaders(tuple(networks), unix))
 
 
 def _check(section: Section, settings: PortSettings, listeners: Sequence[Listener], report: Report) -> None:

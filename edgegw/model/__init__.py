@@ -69,7 +69,7 @@ from edgegw.model.policies import (
     PolicyUse,
     RefuseWith,
 )
-from edgegw.model.ports import PortSettings, UnmatchedName
+from edgegw.model.ports import PortSettings, ProxyHeaderMode, ProxyHeaders, UnmatchedName
 from edgegw.model.routes import BackendRef, Route, RouteRule
 from edgegw.model.routing import ROUTER_TIMEOUT, BackendUse, SNIRouterUse
 from edgegw.model.tls import (
@@ -165,6 +165,8 @@ __all__ = [
     "PolicyUse",
     "PortSettings",
     "Protocol",
+    "ProxyHeaderMode",
+    "ProxyHeaders",
     "ProxyProtocol",
     "QueryParamMatch",
     "ROUTER_TIMEOUT",

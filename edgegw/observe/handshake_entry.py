@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from edgegw.observe.certificate_summary import Kept, certificate_facts, shorten
+from edgegw.proxied import ProxyFacts
 from edgegw.verdict import Accept, Reason, Ruling
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Parameters",
     "Row",
     "entry",
+    "kept_proxied",
     "kept_rulings",
     "moment",
     "visible",
@@ -36,13 +38,18 @@ MAX_RULINGS: Final = 16
 #: Characters that the details of all of them share.
 MAX_RULING_DETAILS: Final = 512
 #: Bytes in memory of one handshake at its worst; one with a certificate of its own and two policies has 1 KB.
-MAX_BYTES: Final = 4_700
+MAX_BYTES: Final = 5_900
+
+#: Characters that are kept of what a proxy says of a connection: of a name, and of anything else.
+_MAX_AUTHORITY: Final = 255
+_MAX_PROXIED: Final = 64
 
 #: Reasons that are no decision of the gateway's: client and gateway did not get a handshake done.
 FAILURES: Final = frozenset({
     Reason.NOT_TLS, Reason.PLAIN_HTTP, Reason.BAD_CLIENT_HELLO, Reason.PROTOCOL_VERSION,
     Reason.NO_SHARED_CIPHER, Reason.NO_SHARED_GROUP, Reason.NO_APPLICATION_PROTOCOL, Reason.CLIENT_ALERT,
-    Reason.CLIENT_CLOSED, Reason.HANDSHAKE_TIMEOUT, Reason.TLS_ERROR,
+    Reason.CLIENT_CLOSED, Reason.HANDSHAKE_TIMEOUT, Reason.TLS_ERROR, Reason.PROXY_HEADER_MISSING,
+    Reason.BAD_PROXY_HEADER, Reason.PROXY_HEADER_TIMEOUT,
 })  # fmt: skip
 
 #: The gateway's own codes as plain text: members of an enumeration would keep the collector busy.
@@ -54,10 +61,10 @@ Parameters = tuple[str | None, str | None, str | None]
 
 #: Number; id if it is not the number's; seconds since the epoch; listener; address; port; SNI; what was negotiated;
 #: whether resumed; the certificate's status; what is kept of it; reason code, empty if accepted; detail; what
-#: :func:`kept_rulings` gives; seconds that it took; JA3 and JA4 where they were taken.
+#: :func:`kept_rulings` gives; seconds that it took; JA3 and JA4 where they were taken; what :func:`kept_proxied` gives.
 Row = tuple[
     int, str | None, float, str, str, int, str | None, Parameters, bool, str, Kept | None, str, str,
-    tuple[Any, ...], float, tuple[str, str] | None,
+    tuple[Any, ...], float, tuple[str, str] | None, tuple[Any, ...] | None,
 ]  # fmt: skip
 
 
@@ -95,6 +102,58 @@ def kept_rulings(rulings: Sequence[Ruling]) -> tuple[Any, ...]:
     return tuple(flat)
 
 
+def kept_proxied(facts: ProxyFacts) -> tuple[Any, ...]:
+    """Give what is kept of what a proxy said: six values more where it told of TLS."""
+    tls = facts.tls
+    kept = (
+        facts.peer,
+        facts.peer_port,
+        facts.version,
+        facts.local,
+        facts.destination,
+        shorten(facts.authority, _MAX_AUTHORITY),
+        shorten(facts.alpn, _MAX_PROXIED),
+        shorten(facts.unique_id, 2 * _MAX_PROXIED),
+    )
+    if tls is None:
+        return kept
+    return (
+        *kept,
+        shorten(tls.version, _MAX_PROXIED),
+        shorten(tls.cipher, _MAX_PROXIED),
+        tls.certificate,
+        tls.session_certificate,
+        tls.verify,
+        shorten(tls.common_name, 2 * _MAX_PROXIED),
+    )
+
+
+def _proxied(kept: tuple[Any, ...]) -> dict[str, object]:
+    peer, port, version, local, destination, authority, alpn, unique_id, *tls = kept
+    said: dict[str, object] = {
+        "peer": peer,
+        "port": port,
+        "version": version,
+        "local": local,
+        "destination": None if destination is None else {"address": destination[0], "port": destination[1]},
+        "authority": visible(authority),
+        "alpn": visible(alpn),
+        "unique_id": visible(unique_id),
+        "tls": None,
+    }
+    if tls:
+        tls_version, cipher, certificate, session_certificate, verify, common_name = tls
+        said["tls"] = {
+            "version": visible(tls_version),
+            "cipher": visible(cipher),
+            "certificate": certificate,
+            "session_certificate": session_certificate,
+            "verify": verify,
+            "common_name": visible(common_name),
+        }
+    return said
+
+
 def visible(text: str) -> str:
     """Escape what is not printable ASCII as ``\\x1b`` or ``\\u20ac``: a terminal or a browser would obey it."""
     return _UNPRINTABLE.sub(_escape, text)
@@ -115,7 +174,7 @@ def entry(row: Row, id: str, repeats: tuple[int, float] | None) -> dict[str, obj
     :param repeats: how many more were the same, and when the last of them was.
     """
     (_, _, time, listener, peer, port, server_name, (version, cipher, group), resumed, status, certificate, reason,
-     detail, rulings, seconds, fingerprints) = row  # fmt: skip
+     detail, rulings, seconds, fingerprints, proxied) = row  # fmt: skip
     ja3, ja4 = fingerprints or (None, None)
     more, last = (0, time) if repeats is None else repeats
     return {
@@ -126,6 +185,7 @@ def entry(row: Row, id: str, repeats: tuple[int, float] | None) -> dict[str, obj
         "listener": listener,
         "peer": visible(peer),
         "port": port,
+        "proxied": None if proxied is None else _proxied(proxied),
         "server_name": None if server_name is None else visible(server_name),
         "version": version,
         "cipher": cipher,

@@ -88,6 +88,7 @@ def _lines(entry: Entry, explanation: Explanation | None) -> Iterator[str]:
         yield _named("", f"{_count(entry)} times, the last at {_text(entry.get('last'))}")
     yield _named("took", _milliseconds(entry.get("seconds")))
     yield _named("peer", _peer(entry))
+    yield from _proxied_lines(entry)
     yield _named("listener", _text(entry.get("listener")))
     yield _named("SNI", _text(entry.get("server_name")))
     parameters = [_text(entry[name]) for name in ("version", "cipher", "group") if entry.get(name)]
@@ -104,6 +105,28 @@ def _lines(entry: Entry, explanation: Explanation | None) -> Iterator[str]:
         ):  # fmt: skip
             if text:
                 yield from wrap(title + visible(text), _TEXT_WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _proxied_lines(entry: Entry) -> Iterator[str]:
+    """Say what a proxy in front said, and that it is only that."""
+    said = entry.get("proxied")
+    if not isinstance(said, Mapping):
+        return
+    kind = "its own connection" if said.get("local") else "its word for the client"
+    yield _named("proxy", f"{_peer(said)} (PROXY v{_text(said.get('version'))}, {kind})")
+    destination = said.get("destination")
+    if isinstance(destination, Mapping):
+        yield _named("  to", _peer({"peer": destination.get("address"), "port": destination.get("port")}))
+    for title, name in (("  SNI", "authority"), ("  ALPN", "alpn"), ("  id", "unique_id")):
+        if said.get(name):
+            yield _named(title, _text(said[name]))
+    tls = said.get("tls")
+    if not isinstance(tls, Mapping):
+        return
+    yield _named("  TLS", ", ".join([_text(tls[name]) for name in ("version", "cipher") if tls.get(name)]) or "-")
+    if tls.get("certificate") or tls.get("session_certificate"):
+        result = "verified" if tls.get("verify") == 0 else f"not verified ({_text(tls.get('verify'))})"
+        yield _named("  certificate", f"{result}, common name {_text(tls.get('common_name'))}")
 
 
 def _certificate_lines(entry: Entry) -> Iterator[str]:

@@ -27,7 +27,8 @@ from typing import Final
 
 from edgegw.identity import Certificate, CertificateStatus
 from edgegw.observe.certificate_summary import MAX_KEPT, CertificateSummaries, shorten
-from edgegw.observe.handshake_entry import CODES, MAX_DETAIL, Parameters, Row, entry, kept_rulings
+from edgegw.observe.handshake_entry import CODES, MAX_DETAIL, Parameters, Row, entry, kept_proxied, kept_rulings
+from edgegw.proxied import ProxyFacts
 from edgegw.verdict import Ruling
 
 __all__ = ["CAPACITY", "REPEAT_SECONDS", "BadPosition", "HandshakeRecord"]
@@ -145,6 +146,7 @@ class HandshakeRecord:
         seconds: float,
         handshake_id: str = "",
         fingerprints: tuple[str, str] | None = None,
+        proxied: ProxyFacts | None = None,
     ) -> str:
         """Record a handshake that ended, or a connection that was refused before it.
 
@@ -158,6 +160,7 @@ class HandshakeRecord:
         :param seconds: from accept to the end.
         :param handshake_id: what :meth:`next_id` gave; without it the handshake gets an id here.
         :param fingerprints: JA3 and JA4 of its ClientHello, or ``None``.
+        :param proxied: what a proxy in front said, which told ``peer`` and ``port``.
         :returns: its id; that of the entry in which it is counted, if it is a repeat.
         """
         now = self._clock()
@@ -194,6 +197,7 @@ class HandshakeRecord:
             kept_rulings(rulings) if rulings else (),
             seconds,
             fingerprints and (self._fingerprints.get(fingerprints) or self._new_fingerprints(fingerprints)),
+            None if proxied is None else kept_proxied(proxied),
         )
         rows = self._sorts[sort]
         rows.append(row)

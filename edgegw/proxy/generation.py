@@ -144,6 +144,7 @@ class Generation:
             by_port.setdefault(key, []).append(
                 self._build_listener(listener, site, injectors[listener.name], by_name)
             )
+        settings = {binding: one for one in gateway.ports for binding in one.bindings}
         self._listeners = by_port
         self._profiles: dict[PortKey, PortProfile] = {}
         for key, listeners in by_port.items():

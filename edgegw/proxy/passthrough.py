@@ -11,6 +11,7 @@ from edgegw.identity import CertificateStatus, ConnectionInfo
 from edgegw.model import Listener
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import ListenerMetrics
+from edgegw.proxied import ProxyFacts
 from edgegw.proxy.tunnel import Tunnel
 from edgegw.proxy.tunnel_routes import TunnelBackend, TunnelRoutes, TunnelTarget
 from edgegw.tcp import Why
@@ -20,6 +21,7 @@ from edgegw.tls.profile import PortProfile
 from edgegw.tls.routing import Passage
 from edgegw.tls.transport import TLSServer
 from edgegw.verdict import Reason
+from edgegw.wire.fingerprints import Fingerprints
 
 __all__ = ["Closing", "PassthroughListener", "RoutedTunnel", "tunnel_for"]
 
@@ -104,25 +106,39 @@ class PassthroughListener:
         Passage(self.profile, self.metrics).begin(transport, RoutedTunnel(target, backend, self._deadlines))
         return None
 
-    def turned_away(self, client: tuple[Any, ...], reason: Reason) -> None:
+    def turned_away(
+        self, client: tuple[Any, ...], reason: Reason, detail: str = "", proxied: ProxyFacts | None = None
+    ) -> None:
         """Count and remember a connection that the port did not take."""
-        self._count(str(client[0]), int(client[1]), None, reason, "", 0.0)
+        self._count(client, None, reason, detail, 0.0, proxied=proxied)
 
     def failed(self, transport: TLSServer, reason: str, detail: str, begun: bool) -> str:
         """Count and remember a connection that is not passed through; gives the handshake's id."""
-        client, seconds = transport.client, monotonic() - transport.started
-        return self._count(str(client[0]), int(client[1]), transport.server_name, reason, detail, seconds)
+        return self._count(
+            transport.client, transport.server_name, reason, detail, monotonic() - transport.started,
+            fingerprints=transport.fingerprints, proxied=transport.proxied,
+        )
 
-    def _count(self, host: str, port: int, name: str | None, reason: str, detail: str, seconds: float) -> str:
+    def _count(
+        self,
+        client: tuple[Any, ...],
+        name: str | None,
+        reason: str,
+        detail: str,
+        seconds: float,
+        *,
+        fingerprints: Fingerprints | None = None,
+        proxied: ProxyFacts | None = None,
+    ) -> str:
         self.metrics.connections_total += 1
         handshake_id = self._record.add(
-            self.model.name, host, port, name, None, None, None, False, CertificateStatus.NONE, None, reason, detail,
-            (), seconds,
+            self.model.name, str(client[0]), int(client[1]), name, None, None, None, False, CertificateStatus.NONE,
+            None, reason, detail, (), seconds, fingerprints=fingerprints, proxied=proxied,
         )
         if reason in LIMITS:
             self.metrics.refuse(reason)
         else:
-            self.metrics.handshake_failed(reason, seconds, handshake_id)
+            self.metrics.handshake_failed(reason, seconds, handshake_id, fingerprints)
         return handshake_id
 
     def gone(self) -> None:

@@ -79,7 +79,7 @@ class Tunnel(protocol.Protocol):
         """What may be known of the client: its address and the name that it asked for."""
         transport = self.transport
         peer = getattr(transport.getPeer(), "host", UNIX_PEER)
-        return ConnectionInfo("", Identity(), peer, server_name=transport.server_name)
+        return ConnectionInfo("", Identity(), peer, server_name=transport.server_name, proxied=transport.proxied)
 
     def connectionMade(self) -> None:
         """Called by the client's transport."""

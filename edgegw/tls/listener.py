@@ -18,6 +18,7 @@ from edgegw.identity import CertificateStatus, ConnectionInfo, Identity, certifi
 from edgegw.model import POLICY_TIMEOUT, HealthCheck, Listener, RefuseWith, ServerCertificate
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import ListenerMetrics
+from edgegw.proxied import ProxyFacts
 from edgegw.tcp import Why
 from edgegw.tls import openssl
 from edgegw.tls.admission import Admission
@@ -282,6 +283,7 @@ class TLSListener:
             self._uris_shown(tls) if self._server_uris is None else self._server_uris,
             *openssl.negotiated(tls),
             resumed,
+            proxied=transport.proxied,
         )
         found = transport.fingerprints
         return info if found is None else info._replace(ja3=found.ja3, ja4=found.ja4)
@@ -343,18 +345,22 @@ class TLSListener:
             transport.server_name if info is None else info.server_name, version, cipher, group, resumed, status,
             None if hearing is None else hearing.certificate, reason, detail,
             () if hearing is None else hearing.rulings, seconds, fingerprints=transport.fingerprints,
+            proxied=transport.proxied,
         )
 
-    def turned_away(self, client: tuple[Any, ...], reason: Reason) -> None:
+    def turned_away(
+        self, client: tuple[Any, ...], reason: Reason, detail: str = "", proxied: ProxyFacts | None = None
+    ) -> None:
         """Count and remember a connection that the port did not take.
 
         :param client: its address and port.
+        :param proxied: what a proxy in front said of it.
         """
         self.metrics.connections_total += 1
         self.metrics.refuse(reason)
         self._record.add(
             self.model.name, str(client[0]), int(client[1]), None, None, None, None, False, CertificateStatus.NONE,
-            None, reason, "", (), 0.0,
+            None, reason, detail, (), 0.0, proxied=proxied,
         )
 
     def gone(self) -> None:

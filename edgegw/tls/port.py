@@ -16,6 +16,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from edgegw.identity import ConnectionInfo, Identity
+from edgegw.proxied import ProxyFacts
 from edgegw.tcp import Server
 from edgegw.tls.profile import PortProfile
 from edgegw.tls.transport import TLSServer
@@ -89,7 +90,19 @@ class _Accepting:
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         profile = self.profile
-        client = _client(address)
+        if profile.proxy_headers is None:
+            self._begin(sock, _client(address), profile)
+        else:
+            profile.proxy_headers.accept(sock, _client(address), self.reactor, self._begin)
+
+    def _begin(
+        self, sock: socket.socket, client: tuple[Any, ...], profile: PortProfile, proxied: ProxyFacts | None = None
+    ) -> None:
+        """Serve a connection.
+
+        :param client: whose it is.
+        :param proxied: what a proxy in front said of it.
+        """
         reason = profile.admit(client[0])
         if reason is None and not profile.secure:
             first: Any = profile.first
@@ -97,7 +110,7 @@ class _Accepting:
             if reason is not None:
                 profile.dismiss(client[0])
         if reason is not None:
-            profile.first.turned_away(client, reason)
+            profile.first.turned_away(client, reason, "", proxied)
             sock.close()
             return
         sock.setblocking(False)
@@ -105,10 +118,12 @@ class _Accepting:
         try:
             if profile.secure:
                 transport = TLSServer(sock, client, profile, self.reactor)
+                transport.proxied = proxied
                 profile.transports.add(transport)
                 profile.deadlines.watch(transport, transport.started + profile.handshake_timeout)
             else:
                 transport = Server(sock, client, profile, self.reactor)
+                transport.proxied = proxied
                 profile.transports.add(transport)
                 self._serve(transport, profile)
         except Exception:
@@ -125,7 +140,9 @@ class _Accepting:
         listener.metrics.connections_total += 1
         listener.metrics.connections += 1
         client = transport.client
-        info = ConnectionInfo(listener.model.name, _NOBODY, client[0], client[1], profile.port_number)
+        info = ConnectionInfo(
+            listener.model.name, _NOBODY, client[0], client[1], profile.port_number, proxied=transport.proxied
+        )
         transport.protocol = listener.build_protocol(info)
         transport.protocol.makeConnection(transport)
 

@@ -16,11 +16,13 @@ from edgegw.identity import ConnectionInfo
 from edgegw.match.server_names import ServerNames
 from edgegw.model import Listener, PortSettings, TLSMode, UnmatchedName
 from edgegw.observe.metrics import ListenerMetrics
+from edgegw.proxied import ProxyFacts
 from edgegw.tcp import Server, Why
 from edgegw.tls.admission import Admission
 from edgegw.tls.context import canonical_server_name
 from edgegw.tls.listener import LIMITS, TLSListener
 from edgegw.tls.owner import Judge, Router
+from edgegw.tls.proxy_headers import HeaderReaders
 from edgegw.tls.transport import ALERT_UNRECOGNIZED_NAME, HELLO, TLSServer
 from edgegw.tls.turns import HandshakeTurns
 from edgegw.verdict import Reason
@@ -51,7 +53,9 @@ class PlainListener:
         # How many there may be is the port's to count: only the head of a request says which listener it is for.
         self.admission = Admission(metrics, None, model.limits.connection_rate)
 
-    def turned_away(self, client: tuple[Any, ...], reason: Reason) -> None:
+    def turned_away(
+        self, client: tuple[Any, ...], reason: Reason, detail: str = "", proxied: ProxyFacts | None = None
+    ) -> None:
         """Count a connection that the port did not take."""
         self.metrics.connections_total += 1
         self.metrics.refuse(reason)
@@ -81,7 +85,9 @@ class SecureListener(Protocol):
     def take(self, transport: TLSServer) -> Why:
         """Go on with a connection whose name is this listener's; ``None`` if all is well."""
 
-    def turned_away(self, client: tuple[Any, ...], reason: Reason) -> None:
+    def turned_away(
+        self, client: tuple[Any, ...], reason: Reason, detail: str = "", proxied: ProxyFacts | None = None
+    ) -> None:
         """Count and remember a connection that the port did not take."""
 
     def failed(self, transport: TLSServer, reason: str, detail: str, begun: bool) -> str:
@@ -98,6 +104,7 @@ class PortProfile:
     :ivar held: the port's connections, of all its generations.
     :ivar unmatched: what becomes of clients that no listener takes.
     :ivar only: see :class:`edgegw.tls.owner.TLSOwner`, as for ``router``.
+    :ivar proxy_headers: accepts the connections of a port that reads PROXY headers; ``None`` on any other.
     """
 
     def __init__(
@@ -126,6 +133,9 @@ class PortProfile:
         self.transports: set[Server] = set()
         self.held = Held()
         self._connection_gone = connection_gone
+        self.proxy_headers: HeaderReaders | None = None
+        if settings is not None and settings.proxy_protocol is not None:
+            self.proxy_headers = HeaderReaders(settings.proxy_protocol, self)
         self._names: ServerNames[Any] = ServerNames()
         for listener in listeners:
             self._names.add(listener.model.hostname, listener, listener.model.application_protocols)
@@ -197,6 +207,25 @@ class PortProfile:
         held.total += 1
         return None
 
+    def admit_unknown(self) -> Reason | None:
+        """Count in a connection of which it is not known yet whose it is, or say which limit is reached."""
+        if self.held.total >= self.max_connections:
+            return Reason.MAX_CONNECTIONS
+        self.held.total += 1
+        return None
+
+    def forget_unknown(self, transport: Server, then: Callable[[], None]) -> None:
+        """Count out a connection that :meth:`admit_unknown` has counted in.
+
+        :param then: what becomes of it.
+        """
+        self.held.total -= 1
+        try:
+            then()
+        finally:
+            self.transports.discard(transport)
+            self._connection_gone()
+
     def dismiss(self, peer: str) -> None:
         """Count out a connection that :meth:`admit` has counted in."""
         held = self.held
@@ -220,13 +249,14 @@ class PortProfile:
         told = {} if found is None else found._asdict()
         log(
             "refused {peer} on {listener}: {reason} (sni {sni}, handshake {handshake}"
-            + (", ja3 {ja3}, ja4 {ja4}" if told else "") + ") {detail}",
+            + (", ja3 {ja3}, ja4 {ja4}" if told else "") + ") {detail}{through}",
             peer=transport.hostname,
             listener=judge.model.name,
             reason=str(reason),
             sni=transport.server_name,
             handshake=handshake_id,
             detail=detail,
+            through="" if transport.proxied is None else f" ({transport.proxied})",
             **told,
         )
 

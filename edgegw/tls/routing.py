@@ -66,6 +66,7 @@ class Passage:
         plain = Server(transport.give_away(), transport.client, self, transport.reactor)
         plain.started = transport.started
         plain.server_name = transport.server_name
+        plain.proxied = transport.proxied
         self._profile.transports.discard(transport)
         self._profile.transports.add(plain)
         self._metrics.connections_total += 1
