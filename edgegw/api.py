@@ -48,6 +48,7 @@ from edgegw.kinds.policy import policy
 from edgegw.kinds.router import sni_router
 from edgegw.kinds.source import certificate_source
 from edgegw.peer import Peer
+from edgegw.proxied import ProxiedTLS, ProxyFacts
 from edgegw.sni import ClientHelloFacts, PassThrough, ToListener
 from edgegw.verdict import Accept, Explanation, Reason, Reject, Verdict
 
@@ -82,6 +83,8 @@ __all__ = [
     "ISNIRouterKind",
     "PassThrough",
     "Peer",
+    "ProxiedTLS",
+    "ProxyFacts",
     "Reason",
     "Reject",
     "RequestTooLarge",

@@ -10,7 +10,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.trial.unittest import TestCase
 
 from edgegw.api import PassThrough, sni_router
-from edgegw.model import ProxyProtocol, SNIRouterUse, ValidationMode
+from edgegw.model import ActiveHealthCheck, ProxyProtocol, SNIRouterUse, ValidationMode
 from edgegw.testing import FakeEnvironment
 from edgegw.wire.proxy_protocol import SIGNATURE
 
@@ -77,6 +77,20 @@ class ProxyProtocolTests(TestCase):
         own = client.transport.getHost()
         expected = f"PROXY TCP4 127.0.0.1 127.0.0.1 {own.port} {running.address()[1]}\r\n"
         self.assertEqual(self.headers, [expected.encode()])
+
+    async def test_health_checks(self) -> None:
+        """A connection for nobody says so in version 2, and in version 1, which cannot, gives its own addresses."""
+        for version in ProxyProtocol:
+            upstream = self.watch(version)
+            upstream.model = evolve(upstream.model, health_check=ActiveHealthCheck("/health", interval=60.0))
+            ports: list[int] = []
+            upstream.on_connect = lambda one, ports=ports: ports.append(one.transport.getPeer().port)
+            running = await start_gateway(self, gateway([http_listener()], upstream.model))
+            await until(lambda: self.headers)
+            line = f"PROXY TCP4 127.0.0.1 127.0.0.1 {ports[0]} {upstream.model.endpoints[0].port}\r\n".encode()
+            expected = line if version is ProxyProtocol.V1 else SIGNATURE + bytes.fromhex("20 00 0000")
+            self.assertEqual(self.headers, [expected])
+            await running.stop()
 
     async def test_never_shared(self) -> None:
         """No connection serves two clients, nor waits for one."""

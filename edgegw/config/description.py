@@ -24,6 +24,7 @@ from edgegw.model import (
     PolicyNot,
     PolicyRule,
     PolicyUse,
+    PortSettings,
     Protocol,
     QueryParamMatch,
     Route,
@@ -60,10 +61,8 @@ def _lines(gateway: Gateway, now: datetime) -> Iterator[str]:
     for router in gateway.sni_routers:
         where = ", ".join(map(_binding, router.bindings))
         yield f"  {router.name}: {router.kind.name} on {where}, within {format_duration(router.timeout)} if it waits"
-    for ports in gateway.ports:
-        if ports.unmatched_name is not None:
-            where = ", ".join(map(_binding, ports.bindings))
-            yield f"names that no listener takes on {where}: {ports.unmatched_name.value}"
+    for port in gateway.ports:
+        yield from _port(port)
     yield f"routes: {len(gateway.routes)}"
     for route in gateway.routes:
         yield from _route(route)
@@ -81,6 +80,17 @@ def _lines(gateway: Gateway, now: datetime) -> Iterator[str]:
         yield f"admin: http://{_authority(gateway.admin.address, gateway.admin.port)}"
     yield f"logging: {gateway.logging.format}, {gateway.logging.level}"
     yield f"drain timeout: {format_duration(gateway.drain_timeout)}"
+
+
+def _port(port: PortSettings) -> Iterator[str]:
+    where = ", ".join(map(_binding, port.bindings))
+    if port.unmatched_name is not None:
+        yield f"names that no listener takes on {where}: {port.unmatched_name.value}"
+    headers = port.proxy_protocol
+    if headers is not None:
+        trusted = ", ".join([*map(str, headers.trusted), *(["whoever connects"] if headers.unix else [])])
+        within = format_duration(headers.timeout)
+        yield f"PROXY protocol on {where}: {headers.mode.value}, from {trusted}, within {within}"
 
 
 def _upstream(upstream: Upstream) -> str:

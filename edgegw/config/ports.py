@@ -46,7 +46,7 @@ PROXY_PROTOCOL: Final = Record(
             "Addresses and networks of the proxies whose headers are believed; unix for a Unix socket's clients.",
             REQUIRED,
         ),
-        setting(_headers, "timeout", Duration(), "For the whole header, from accepting the connection."),
+        setting(_headers, "timeout", Duration(maximum=60.0), "For the whole header, from accepting the connection."),
         setting(_headers, "max_size", Size(256, 64 * 1024), "Of a header of version 2.", "max_bytes"),
     ),
     name="port_proxy_protocol",

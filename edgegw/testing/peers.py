@@ -14,6 +14,7 @@ from edgegw.certificate import Certificate
 from edgegw.identity import CertificateStatus, ConnectionInfo, Identity
 from edgegw.names import canonical_name
 from edgegw.peer import Peer, RequestFacts
+from edgegw.proxied import ProxyFacts
 from edgegw.testing.certificates import Authority, Issued
 
 __all__ = ["AnyCertificate", "Request", "anonymous_peer", "default_authority", "peer", "utc"]
@@ -91,6 +92,7 @@ def peer(
     request: RequestFacts | None = None,
     ja3: str | None = None,
     ja4: str | None = None,
+    proxied: ProxyFacts | None = None,
     **options: Any,
 ) -> Peer:
     """Make a client with a certificate.
@@ -112,6 +114,7 @@ def peer(
     :param now: the time to judge by, aware, of any time zone: policies are told it in UTC; the present without it.
     :param request: the request at a route's rule, such as ``Request("GET", "/admin")``; ``None`` is the connection.
     :param ja3: the fingerprint of its ClientHello, as for ``ja4``; ``None`` where none was taken.
+    :param proxied: what a proxy in front has said in a PROXY header.
     :raises TypeError: names for a certificate that is there already.
     :raises ValueError: ``now`` has no time zone.
     """
@@ -133,7 +136,7 @@ def peer(
     return Peer(
         _connection(
             identity, address, port, listener, server_name, tls_version, cipher, group, resumed, attributes,
-            ja3, ja4,
+            ja3, ja4, proxied,
         ),
         utc(now),
         whole if verified else (),
@@ -157,12 +160,13 @@ def anonymous_peer(
     request: RequestFacts | None = None,
     ja3: str | None = None,
     ja4: str | None = None,
+    proxied: ProxyFacts | None = None,
 ) -> Peer:
     """Make a client that sent no certificate; the arguments are those of :func:`peer`."""
     return Peer(
         _connection(
             Identity(), address, port, listener, server_name, tls_version, cipher, group, resumed, attributes,
-            ja3, ja4,
+            ja3, ja4, proxied,
         ),
         utc(now),
         (),
@@ -184,6 +188,7 @@ def _connection(
     attributes: Mapping[str, str] | None,
     ja3: str | None,
     ja4: str | None,
+    proxied: ProxyFacts | None,
 ) -> ConnectionInfo:
     return ConnectionInfo(
         listener=listener,
@@ -199,4 +204,5 @@ def _connection(
         attributes=dict(attributes or {}),
         ja3=ja3,
         ja4=ja4,
+        proxied=proxied,
     )

@@ -19,7 +19,7 @@ from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.tcp import connect_tcp, connect_unix
 from edgegw.upstream.connection import UpstreamConnection
 from edgegw.upstream.failure import TLSFailure
-from edgegw.upstream.proxy_header import ProxiedClient, proxy_header
+from edgegw.upstream.proxy_header import Header, ProxiedClient, proxy_header
 from edgegw.upstream.race import Race
 from edgegw.upstream.tls import EndpointTLS
 from edgegw.upstream.tls_context import ClientContext
@@ -257,7 +257,7 @@ class EndpointPool:
             return connect_unix(self._reactor, endpoint.host, factory, timeout)
         if tls is None and version is None:
             return connect_tcp(self._reactor, endpoint.host, endpoint.port, factory, timeout)
-        header = b"" if version is None else proxy_header(version, client)
+        header: Header = b"" if version is None else proxy_header(version, client)
         return connect_upstream(self._reactor, endpoint.host, endpoint.port, factory, timeout, header, tls)
 
     def opened(self) -> None:

@@ -1,6 +1,7 @@
 """The PROXY header that begins a connection to an upstream: what is told there of the client that it is for."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -9,7 +10,10 @@ from edgegw.identity import CertificateStatus, ConnectionInfo
 from edgegw.model import ProxyProtocol
 from edgegw.wire.proxy_protocol import ClientTLS, Endpoints, encode_v1, encode_v2, encode_v2_local
 
-__all__ = ["ProxiedClient", "proxy_header"]
+__all__ = ["Header", "ProxiedClient", "proxy_header"]
+
+#: What a connection begins with: bytes, or what makes them of its socket when it is open.
+Header = bytes | Callable[[Any], bytes]
 
 #: Bytes of a common name that are told; a longer one (X.520 has 64 characters) is not: cut short it would be another.
 _MAX_COMMON_NAME: Final = 256
@@ -28,13 +32,13 @@ class ProxiedClient(Protocol):
         """What is known of it."""
 
 
-def proxy_header(version: ProxyProtocol, client: ProxiedClient | None) -> bytes:
+def proxy_header(version: ProxyProtocol, client: ProxiedClient | None) -> Header:
     """Give the header.
 
     :param client: ``None`` for a connection that the gateway makes for itself.
     """
     if client is None:
-        return encode_v1(None) if version is ProxyProtocol.V1 else encode_v2_local()
+        return _of_gateway if version is ProxyProtocol.V1 else encode_v2_local()
     transport = client.transport
     ends = _ends(transport)
     if version is ProxyProtocol.V1:
@@ -42,6 +46,14 @@ def proxy_header(version: ProxyProtocol, client: ProxiedClient | None) -> bytes:
     info = client.info
     alpn = getattr(transport, "negotiatedProtocol", None) or b""
     return encode_v2(ends, _tls(info), info.server_name or "", alpn)
+
+
+def _of_gateway(sock: Any) -> bytes:
+    """Give version 1's header of a connection for nobody: its own addresses, since many refuse ``UNKNOWN`` (§2.1)."""
+    try:
+        return encode_v1(Endpoints(sock.getsockname()[:2], sock.getpeername()[:2]))
+    except (OSError, ValueError):
+        return encode_v1(None)
 
 
 def _ends(transport: Any) -> Endpoints | None:

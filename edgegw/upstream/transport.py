@@ -20,6 +20,7 @@ from edgegw.tcp import Client, Connector, Why
 from edgegw.tls import openssl
 from edgegw.tls.failure import is_alert
 from edgegw.upstream.failure import TLSAlert, TLSFailure
+from edgegw.upstream.proxy_header import Header
 from edgegw.upstream.tls import EndpointTLS, UpstreamHandshake
 
 __all__ = ["HeraldedClient", "TLSClient", "connect_upstream"]
@@ -38,10 +39,10 @@ _LOST = main.CONNECTION_LOST
 class HeraldedClient(Client):
     """A connection that begins with bytes that no protocol has written.
 
-    :param header: the bytes; may be empty.
+    :param header: the bytes, which may be none; or what makes them of the socket.
     """
 
-    def __init__(self, host: str, port: int, connector: Any, reactor: Any, header: bytes) -> None:
+    def __init__(self, host: str, port: int, connector: Any, reactor: Any, header: Header) -> None:
         self._header = header
         super().__init__(host, port, None, connector, reactor)
 
@@ -51,6 +52,8 @@ class HeraldedClient(Client):
 
     def _send_header(self) -> bool:
         header = self._header
+        if callable(header):
+            header = header(self.socket)
         if header:
             try:
                 # A new connection has room for much more than it.
@@ -75,7 +78,7 @@ class TLSClient(HeraldedClient):
     _own_end_closed = False
 
     def __init__(
-        self, host: str, port: int, connector: Any, reactor: Any, header: bytes, endpoint: EndpointTLS
+        self, host: str, port: int, connector: Any, reactor: Any, header: Header, endpoint: EndpointTLS
     ) -> None:
         self._endpoint = endpoint
         super().__init__(host, port, connector, reactor, header)
@@ -246,7 +249,7 @@ class _UpstreamConnector(Connector):
     """Makes the transports of this module."""
 
     def __init__(
-        self, host: str, port: int, factory: Any, timeout: float, reactor: Any, header: bytes, tls: EndpointTLS | None
+        self, host: str, port: int, factory: Any, timeout: float, reactor: Any, header: Header, tls: EndpointTLS | None
     ) -> None:
         self._header = header
         self._tls = tls
@@ -259,12 +262,12 @@ class _UpstreamConnector(Connector):
 
 
 def connect_upstream(
-    reactor: Any, host: str, port: int, factory: Any, timeout: float, header: bytes, tls: EndpointTLS | None
+    reactor: Any, host: str, port: int, factory: Any, timeout: float, header: Header, tls: EndpointTLS | None
 ) -> Connector:
     """Connect as :func:`edgegw.tcp.connect_tcp` does, and do what comes before the first byte.
 
     :param timeout: seconds, for all of it.
-    :param header: what to send in the clear before anything else; may be empty.
+    :param header: what to send in the clear before anything else; may be empty, or made of the socket.
     :param tls: ``None`` goes on without TLS.
     """
     connector = _UpstreamConnector(host, port, factory, timeout, reactor, header, tls)
