@@ -104,14 +104,19 @@ def call(
             plain.sendall(piece)
         last = pieces[-1] if pieces else b""
         if context is None:
-            plain.sendall(last + data)
+            try:
+                plain.sendall(last + data)
+            except OSError:
+                pass  # it has been refused before it has said anything
             return read_all(plain)
         return call_tls(plain, last, context, data)
 
 
-def call_tls(plain: socket.socket, last: bytes, context: ssl.SSLContext, data: bytes) -> bytes:
+def call_tls(
+    plain: socket.socket, last: bytes, context: ssl.SSLContext, data: bytes, name: str = "a.example"
+) -> bytes:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = context.wrap_bio(incoming, outgoing, server_hostname="a.example")
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
     received = b""
     written = False
     while True:
