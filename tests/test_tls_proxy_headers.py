@@ -129,8 +129,9 @@ def call_tls(
                 received += got
             return received
         except ssl.SSLWantReadError:
-            plain.sendall(last + outgoing.read())
-            last = b""
+            say, last = last + outgoing.read(), b""
+            if say:
+                plain.sendall(say)
             more = plain.recv(65_536)
             if not more:
                 return received
