@@ -383,7 +383,8 @@ JSON_VALUES = st.recursive(
 )
 MEMBERS = st.sampled_from(
     ["id", "time", "count", "last", "listener", "peer", "port", "server_name", "version", "cipher", "group", "resumed",
-     "status", "result", "reason", "detail", "policies", "policies_left_out", "seconds", "certificate"]
+     "status", "result", "reason", "detail", "policies", "policies_left_out", "seconds", "certificate",
+     "proxied"]
 )  # fmt: skip
 
 
@@ -421,6 +422,25 @@ class TextTests(SynchronousTestCase):
         ):
             row = HandshakeTable().row({"certificate": certificate, "status": "verified", "result": "accepted"})
             self.assertEqual(row.split()[-2], known)
+
+    def test_proxied(self) -> None:
+        """What a proxy has said is told as its word; whatever is missing is not."""
+        tls = {"version": "TLSv1.3", "cipher": "X", "certificate": True, "verify": 0, "common_name": "billing"}
+        said = {
+            "peer": "10.0.0.5", "port": 4711, "version": 2, "local": False, "authority": "a.example", "alpn": "h2",
+            "unique_id": "id-7", "destination": {"address": "2001:db8::1", "port": 443}, "tls": tls,
+        }
+        text = describe({"proxied": said}, None)
+        for line in (
+            "  proxy        10.0.0.5:4711 (PROXY v2, its word for the client)", "    to         [2001:db8::1]:443",
+            "    SNI        a.example", "    ALPN       h2", "    id         id-7", "    TLS        TLSv1.3, X",
+            "    certificate verified, common name billing",
+        ):
+            self.assertIn(line, text.split("\n"))
+        text = describe({"proxied": {"peer": "unix:", "local": True, "tls": {"certificate": True, "verify": 20}}}, None)
+        self.assertIn("unix: (PROXY v-, its own connection)", text)
+        self.assertIn("not verified (20), common name -", text)
+        self.assertNotIn("proxy ", describe({"proxied": None}, None))
 
     def test_left_out(self) -> None:
         """What the record had no room for is told as left out."""

@@ -554,13 +554,18 @@ class LifeTests(HeaderCase):
             raise ZeroDivisionError
 
         self.patch(_HeaderReader, "_take", fail)
-        client = await connect(self, running.address())
-        client.send(encode_v1(FOUR))
-        await client.closed()
-        self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        await running.idle()
         (profile,) = running.generation._profiles.values()
-        self.assertEqual(profile.held.total, 0)
+        for at_once in (True, False):
+            # The port accepts when the reactor goes on, and then the header is there, or is not.
+            with socket.create_connection(running.address()) as plain:
+                if not at_once:
+                    await until(lambda: profile.held.total == 1)
+                plain.sendall(encode_v1(FOUR))
+                await until(lambda end=2 - at_once: running.counts().refused.get(Reason.CLIENT_CLOSED) == end)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            await running.idle()
+            self.assertEqual(profile.held.total, 0)
+            self.assertFalse([one for one in reactor.getReaders() if isinstance(one, _HeaderReader)])
 
     async def test_costs_nothing_elsewhere(self) -> None:
         """A port that reads no headers takes what begins like one for what its protocol takes it for."""

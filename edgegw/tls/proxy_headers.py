@@ -96,8 +96,13 @@ class HeaderReaders:
         reader.begin = begin
         self.profile.transports.add(reader)
         self.deadlines.watch(reader, reader.started + self.settings.timeout)
-        # It has mostly come by now.
-        why = reader.doRead()
+        try:
+            # It has mostly come by now.
+            why = reader.doRead()
+        except Exception:
+            # As the reactor does: it must not call a socket that is closed.
+            _log.failure("while {reader!r} was ready", reader=reader)
+            why = main.CONNECTION_LOST
         if why is not None:
             reader.connectionLost(Failure(why))
 
