@@ -162,7 +162,7 @@ def fact(info: ConnectionInfo, name: str) -> str:
     * ``uris``, ``dns_names``, ``emails``, ``ip_addresses``: joined with ``,``; a comma inside one of
       them as ``%2C``.
     * ``not_before``, ``not_after``: ``2045-01-01T00:00:00.000Z``.
-    * ``ja3``, ``ja4``: empty without TLS.
+    * ``ja3``, ``ja4``: empty without TLS, and where nothing of the port asks for them.
     * ``status``: ``verified``, ``unverified`` or ``none``; ``resumed``: ``true`` or ``false``.
 
     :param name: one of :data:`FACTS`.

@@ -158,8 +158,10 @@ class ServedTests(TestCase):
 
     async def test_byte_by_byte(self) -> None:
         """So does a request that comes in pieces, however small."""
-        for port in self.ports():
-            for data in (REQUESTS[0], REQUESTS[8], REQUESTS[-1]):
+        looking, other = self.ports()
+        # OpenSSL knows most methods by their first bytes, but not HTTP/2's preface.
+        for port, cases in ((looking, (REQUESTS[0], REQUESTS[8], REQUESTS[-1])), (other, (*REQUESTS[:2], REQUESTS[8]))):
+            for data in cases:
                 pieces = [data[at : at + 1] for at in range(len(data))]
                 self.assertEqual((data, await self.answer(port, *pieces)), (data, ANSWER))
                 await port.idle()
