@@ -30,6 +30,8 @@ from edgegw.interfaces import (
     IBackendKind,
     ICertificateSource,
     ICertificateSourceKind,
+    IDynamicCertificateSource,
+    IDynamicCertificateSourceKind,
     IEnvironment,
     IFollowed,
     IHeaderInjector,
@@ -42,6 +44,7 @@ from edgegw.interfaces import (
     ISNIRouterKind,
 )
 from edgegw.kinds.backend import backend
+from edgegw.kinds.dynamic_source import dynamic_certificate_source
 from edgegw.kinds.injector import header_injector
 from edgegw.kinds.option import Duration, FilePath, Size, option
 from edgegw.kinds.policy import policy
@@ -71,6 +74,8 @@ __all__ = [
     "IBackendKind",
     "ICertificateSource",
     "ICertificateSourceKind",
+    "IDynamicCertificateSource",
+    "IDynamicCertificateSourceKind",
     "IEnvironment",
     "IFollowed",
     "IHTTPClient",
@@ -93,6 +98,7 @@ __all__ = [
     "Verdict",
     "backend",
     "certificate_source",
+    "dynamic_certificate_source",
     "header_injector",
     "normalise_fingerprint",
     "option",

@@ -37,6 +37,8 @@ __all__ = [
     "IBackendKind",
     "ICertificateSource",
     "ICertificateSourceKind",
+    "IDynamicCertificateSource",
+    "IDynamicCertificateSourceKind",
     "IEnvironment",
     "IFollowed",
     "IHTTPClient",
@@ -353,6 +355,40 @@ class ICertificateSource(Interface):
 
 class ICertificateSourceKind(IPluginKind):
     """Makes :class:`ICertificateSource` objects."""
+
+
+class IDynamicCertificateSource(Interface):
+    """Gives the certificate, with its key, for a name that a client asks for; configured.
+
+    It stands in a listener's ``dynamic_certificates``, and is asked about names that are on none of the listener's own
+    certificates, when the ClientHello has come and before OpenSSL sees a byte.  However many clients ask for a name,
+    it is asked about it once at a time.  The answer is kept for ``ttl`` and never beyond the certificate's validity;
+    that there is none is kept for some seconds.
+
+    Whatever names clients think of it may be asked about: which of them it serves is the source's to say.
+
+    ``env.changed()`` says that earlier answers no longer hold: no new connection gets one of them.
+    """
+
+    def certificate_for(name: str) -> CertificateAndKey | Awaitable[CertificateAndKey | None] | None:
+        """Give the certificate for a host name.
+
+        A plain method is called on another thread than the reactor's, for one name after the other, and may block there
+        for a moment: one that waits for others is better ``async``, which is called on the reactor's thread, for many
+        names at a time.  When ``timeout`` is over the clients are refused and an ``async`` method is cancelled; what a
+        plain one gives all the same is kept for the next clients, and others are asked about meanwhile, on a few more
+        threads.
+
+        :param name: in lower case, international ones as A-labels, without a dot at the end, never a wildcard; one
+            that the listener's host name takes, where it has one and no SNI router has chosen the listener.
+        :returns: ``None`` if there is none: the clients get the alert ``unrecognized_name``.  Any exception, no answer
+            in time, and a certificate that is not for the name, not valid now or not the key's refuse them with
+            ``certificate_unavailable``.
+        """
+
+
+class IDynamicCertificateSourceKind(IPluginKind):
+    """Makes :class:`IDynamicCertificateSource` objects."""
 
 
 # --- SNI routers ------------------------------------------------------------------------------

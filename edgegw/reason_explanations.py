@@ -237,6 +237,12 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "It has no backends, or every weight is 0.",
         "Give the route a backend with a weight of 1 or more.",
     ),
+    Reason.CERTIFICATE_UNAVAILABLE: Explanation(
+        "The listener's source gave no certificate for the name that the client asked for.",
+        "The source failed, was too slow, or is being asked about as many names as it may be; or what it gave is not "
+        "for the name or not valid.",
+        "Look into the log, which says what went wrong, and at dynamic_certificates.",
+    ),
     Reason.ROUTER_REFUSED: Explanation(
         "The port's SNI router refused the connection.",
         "The router plugin's own rules.",

@@ -55,6 +55,7 @@ _ALERTS: Final[Mapping[Reason, int | str]] = {
     Reason.CRITICAL_EXTENSION: 46,
     Reason.CERTIFICATE_INVALID: "certificate_unknown (46), or what OpenSSL has for the fault",
     Reason.NO_TRUST_ANCHOR: 40,
+    Reason.CERTIFICATE_UNAVAILABLE: 80,
     Reason.ROUTER_REFUSED: 112,
     Reason.ROUTER_ERROR: 80,
     # Policies that wait.

@@ -31,6 +31,7 @@ from edgegw.interfaces import (
     API_VERSION,
     IBackendKind,
     ICertificateSourceKind,
+    IDynamicCertificateSourceKind,
     IHeaderInjectorKind,
     IPluginKind,
     IPolicyKind,
@@ -47,6 +48,7 @@ INTERFACES: Final[dict[str, Any]] = {
     "policy": IPolicyKind,
     "header_injector": IHeaderInjectorKind,
     "certificate_source": ICertificateSourceKind,
+    "dynamic_certificate_source": IDynamicCertificateSourceKind,
     "sni_router": ISNIRouterKind,
     "backend": IBackendKind,
 }

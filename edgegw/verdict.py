@@ -78,6 +78,7 @@ class Reason(str, Enum):
     UNRECOGNIZED_NAME = "unrecognized_name"
     NO_ROUTE = "no_route"
     NO_BACKEND = "no_backend"
+    CERTIFICATE_UNAVAILABLE = "certificate_unavailable"
     ROUTER_REFUSED = "router_refused"
     ROUTER_ERROR = "router_error"
     PROTOCOL_VERSION = "protocol_version"

@@ -754,6 +754,72 @@ async def later(hello, address):
         self.assertEqual(self.document(Authority("Other").issue("client"), "--path", "/")["exit"], 4)
 
 
+class DynamicCertificateTests(ExplainCase):
+    """Listeners whose certificates come by name."""
+
+    LATER = '''\
+"""A source of the tests' own."""
+from edgegw.api import dynamic_certificate_source
+
+
+@dynamic_certificate_source("later")
+async def later(name):
+    """Give nothing, later."""
+
+
+@dynamic_certificate_source("broken")
+def broken(name):
+    """Fail."""
+    raise RuntimeError("boom")
+'''
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.write("plugins/dynamic.py", self.LATER)
+        os.chmod(self.write("ca-key.pem", self.root.key_pem), 0o600)
+
+    def ask(self, source: str, *arguments: str, more: str = "", client: Issued | None = None) -> dict[str, Any]:
+        """Explain a client of a listener with a source."""
+        certificates = "certificates: [{certificate: server.pem, private_key: server-key.pem}]"
+        document = SIMPLE.replace(certificates, f"dynamic_certificates: {{source: {source}}}{more}")
+        self.configure("", document=document.replace("%s", ""))
+        return self.document(client or self.root.issue("client"), *arguments)
+
+    CA = "{dynamic_ca: {certificate: ca.pem, private_key: ca-key.pem, names: ['*.example']}}"
+
+    def test_asked(self) -> None:
+        """A plain source is asked for the name, and what it gives is told."""
+        there = self.ask(self.CA, "--sni", "a.example")
+        self.assertEqual((there["result"], there["exit"]), ("accepted", 0))
+        self.assertIn("leads to   a.example, signed by ", explanation_text(there))
+        none = self.ask(self.CA, "--sni", "a.test")
+        self.assertEqual((none["reason"], none["detail"]), ("unrecognized_name", "dynamic_ca has none for a.test"))
+        self.assertEqual(none["client_sees"].split(",")[0], "the alert unrecognized_name (112)")
+        self.assertIn("and dynamic_ca gives others by", explanation_text(none))
+        self.assertNotIn("strict_sni refuses it", explanation_text(none))
+        nameless = self.ask(self.CA)
+        self.assertEqual(nameless["reason"], "unrecognized_name")
+        broken = self.ask("broken", "--sni", "a.example")
+        self.assertEqual((broken["reason"], broken["exit"]), ("certificate_unavailable", 3))
+        self.assertEqual(broken["client_sees"], "the alert internal_error (80)")
+        self.flushLoggedErrors()
+
+    def test_judged(self) -> None:
+        """The client's certificate is judged as on any listener, at another time too."""
+        stranger = self.ask(self.CA, "--sni", "a.example", client=Authority("Other").issue("client"))
+        self.assertEqual(stranger["reason"], "unknown_ca")
+        later = self.ask(self.CA, "--sni", "a.example", "--at", "2099-01-01")
+        self.assertEqual(later["reason"], "certificate_expired")
+
+    def test_one_that_waits(self) -> None:
+        """It is asked only with ``--online``; a certificate stands in for its, and that is told."""
+        there = self.ask("later", "--sni", "a.example")
+        self.assertEqual(there["result"], "accepted")
+        self.assertIn("later is not asked for a certificate", explanation_text(there))
+        stranger = self.ask("later", "--sni", "a.example", client=Authority("Other").issue("client"))
+        self.assertEqual(stranger["reason"], "unknown_ca")
+
+
 class HostileTests(ExplainCase):
     """Files and certificates that were made to break something."""
 

@@ -102,6 +102,7 @@ class ExampleTests(SynchronousTestCase):
         authority.write(self.folder)
         shown = authority.issue("edge", dns=["edge.example"], usages=SERVER)
         shown.write(self.folder, "server")
+        (self.folder / "tenants").mkdir()
         (self.folder / "bundle.pem").write_bytes(shown.chain_pem + shown.key_pem)
 
     def configuration(self, example: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def used() -> Metrics:
     metrics = Metrics()
     listener = metrics.listener("web")
     listener.refuse(Reason.MAX_CONNECTIONS)
+    listener.dynamic_certificates().kept += 1
     listener.recheck_closed(Reason.CERTIFICATE_REVOKED)
     listener.handshake_done(0.002, "TLSv1.3", "TLS_AES_128_GCM_SHA256", "X25519", False, CertificateStatus.VERIFIED)
     listener.handshake_failed(Reason.NO_CERTIFICATE, 0.003)

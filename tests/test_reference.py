@@ -73,7 +73,7 @@ class GuideTests(SynchronousTestCase):
         self.assertEqual({one.kind.name for one in found}, files)
         self.assertEqual(
             {one.what for one in found},
-            {"policy", "header_injector", "certificate_source", "sni_router", "backend"},
+            {"policy", "header_injector", "certificate_source", "dynamic_certificate_source", "sni_router", "backend"},
         )
 
     def test_configurations(self) -> None:

@@ -11,7 +11,8 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from edgegw.model import ConnectionLimits, Listener, TLSSettings
-from edgegw.tls.transport import HANDSHAKE, HELLO, TLSServer
+from edgegw.tls.hello import HANDSHAKE, HELLO
+from edgegw.tls.transport import TLSServer
 from edgegw.verdict import Reason
 from tests.gateway import SERVER, Authority, https_listener, in_thread, run, until
 from tests.test_client_hello import from_pyopenssl, in_records, message_of

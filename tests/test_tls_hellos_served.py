@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from edgegw.model import ConnectionLimits, TLSSettings
 from edgegw.observe import handshakes
-from edgegw.tls.transport import MAX_CLIENT_HELLO
+from edgegw.tls.hello import MAX_CLIENT_HELLO
 from edgegw.verdict import Reason
 from tests.client_hellos import CAPTURED, captured
 from tests.gateway import SERVER, Authority, https_listener, in_thread

@@ -28,7 +28,8 @@ from edgegw.model import (
     TLSSettings,
 )
 from edgegw.testing import FakeEnvironment
-from edgegw.tls.transport import HELLO, TLSServer
+from edgegw.tls.hello import HELLO
+from edgegw.tls.transport import TLSServer
 from tests.gateway import (
     SERVER,
     Authority,

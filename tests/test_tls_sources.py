@@ -692,6 +692,42 @@ class ServiceTests(TestCase):
         serial, _ = await in_thread(visit, self.address(service), self.clients)
         self.assertEqual(serial, third.certificate.serial_number)
 
+    async def test_new_authority_by_name(self) -> None:
+        """Where certificates are signed by name, a new CA signs those that are shown soon after."""
+        upstream = start_upstream(self)
+        signing = Authority("signing", PKI)
+
+        def write(authority: Authority) -> None:
+            for name, content in (("ca.pem", authority.pem), ("ca.key", authority.key_pem)):
+                fresh = self.directory / f"{name}.new"
+                fresh.write_bytes(content)
+                fresh.chmod(0o600)
+                fresh.replace(self.directory / name)
+
+        write(signing)
+        path = self.directory / "edgegw.yaml"
+        own = "certificates:\n        - source: {files: {certificate: tls.crt, private_key: tls.key}}"
+        by_name = "dynamic_certificates: {source: {dynamic_ca: {certificate: ca.pem, private_key: ca.key}}}"
+        text = CONFIGURATION.format(port=upstream.port)
+        self.assertIn(own, text)
+        path.write_text(text.replace(own, by_name))
+        service = self.start(partial(read, str(path), self.counters))
+        await until(lambda: service.ready)
+        address = self.address(service)
+        first = await in_thread(try_tls, address, server_name="a.example", data=get())
+        again = await in_thread(try_tls, address, server_name="a.example", data=get())
+        self.assertEqual(first.server.get_serial_number(), again.server.get_serial_number())
+        self.assertEqual(first.server.get_issuer().CN, "signing")
+        serial, reply = await in_thread(visit, address, self.clients)
+        self.assertEqual((serial, reply[:12]), (first.server.get_serial_number(), b"HTTP/1.1 200"))
+        write(Authority("newer", PKI))
+        issuer = "signing"
+        deadline = reactor.seconds() + 20
+        while issuer == "signing" and reactor.seconds() < deadline:
+            issuer = (await in_thread(try_tls, address, server_name="a.example", data=get())).server.get_issuer().CN
+        self.assertEqual(issuer, "newer")
+        self.assertEqual((await in_thread(visit, address, self.clients))[1][:12], b"HTTP/1.1 200")
+
     async def test_read_before_start(self) -> None:
         """What changes between reading the configuration and its start is noticed."""
         first, second = issue(), issue(not_after=datetime.now(UTC) + timedelta(days=90))

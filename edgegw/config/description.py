@@ -156,6 +156,10 @@ def _tls(tls: TLSSettings, now: datetime) -> Iterator[str]:
         expiry = _expiry(certificate.not_after, now)
         source = "" if certificate.source is None else f", followed by {certificate.source.kind.name}"
         yield f"    certificate {certificate.name} ({certificate.key_type}) for {names}, {expiry}{source}"
+    dynamic = tls.dynamic_certificates
+    if dynamic is not None:
+        others = "other names" if tls.certificates else "names"
+        yield f"    certificates for {others} by {dynamic.kind.name}, {dynamic.capacity} kept for {dynamic.ttl:g} s"
     validation = tls.client_validation
     yield f"    client certificates: {describe_validation(validation)}"
     if validation is not None:

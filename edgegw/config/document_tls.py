@@ -9,12 +9,22 @@ from edgegw.config.policies import PLUGIN, POLICIES
 from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Text
 from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
 from edgegw.config.suites import CIPHER_SUITES, parse_cipher_suite, parse_group, parse_signature_algorithm
-from edgegw.model import ClientValidation, OnMissing, RefuseWith, TLSMode, TLSSettings, TLSVersion, ValidationMode
+from edgegw.model import (
+    ClientValidation,
+    DynamicCertificates,
+    OnMissing,
+    RefuseWith,
+    TLSMode,
+    TLSSettings,
+    TLSVersion,
+    ValidationMode,
+)
 
 __all__ = [
     "APPLICATION_PROTOCOL",
     "CIPHER_SUITES_FIELD",
     "CLIENT_VALIDATION",
+    "DYNAMIC_CERTIFICATES",
     "HTTP_PROTOCOLS",
     "GROUP_LIST",
     "TLS",
@@ -142,6 +152,32 @@ _CERTIFICATE: Final = Record(
 )
 
 
+_dynamic = DynamicCertificates(None, None)
+DYNAMIC_CERTIFICATES: Final = Record(
+    (
+        Field(
+            "source",
+            PLUGIN("dynamic_certificate_source"),
+            "What mints or fetches the certificate for a name that a client asks for.",
+            REQUIRED,
+        ),
+        setting(
+            _dynamic, "timeout", Duration(maximum=60.0), "For the source's answer; past it the client is refused."
+        ),
+        setting(_dynamic, "capacity", Integer(1, 100_000), "Certificates that are kept, those that were used last."),
+        setting(_dynamic, "ttl", Duration(), "How long a certificate is kept, within its own validity."),
+        setting(
+            _dynamic,
+            "concurrency",
+            Integer(1, 1000),
+            "Names that the source is asked about at a time; clients with further ones are refused.",
+        ),
+    ),
+    name="dynamic_certificates",
+    description="Certificates for names that are on none of the listener's own, as clients ask for them.",
+)
+
+
 def check_versions(section: Section, report: Report) -> None:
     """Find a lowest version that is above the highest."""
     lowest = section.get("min_version", _tls.min_version)
@@ -162,12 +198,18 @@ def _check_tls(section: Section, report: Report) -> None:
                 problem = "does nothing with Passthrough: TLS ends at the upstream"
                 report.fault(section.node.key(key), problem, "leave it out")
         return
-    if "certificates" not in section.node.values:
-        report.fault(section.node, "has no certificates", "give certificates, or mode: Passthrough")
     check_versions(section, report)
     if "ocsp_responder" in section and section.get("ocsp_stapling") is not True:
         remedy = "give ocsp_stapling: true as well, or leave it out"
         report.fault(section.at("ocsp_responder"), "is asked by nobody", remedy)
+    given = section.node.values
+    if "certificates" in given:
+        return
+    if "dynamic_certificates" not in given:
+        report.fault(section.node, "has no certificates", "give certificates: a list; or dynamic_certificates")
+    elif section.get("ocsp_stapling") is True:
+        remedy = "give certificates as well, or leave it out"
+        report.fault(section.at("ocsp_stapling"), "is not done for dynamic_certificates", remedy)
 
 
 #: What HTTPS listeners speak inside TLS, by its ALPN name.
@@ -191,11 +233,8 @@ CIPHER_SUITES_FIELD: Final = Field(
 TLS: Final = Record(
     (
         Field("mode", Choice(TLSMode), "Terminate, or Passthrough to an upstream that ends TLS.", TLSMode.TERMINATE),
-        Field(
-            "certificates",
-            ListOf(_CERTIFICATE, 1, 1000),
-            "What the listener shows, chosen by SNI; needed unless TLS is passed through.",
-        ),
+        Field("certificates", ListOf(_CERTIFICATE, 1, 1000), "What the listener shows, chosen by SNI."),
+        Field("dynamic_certificates", DYNAMIC_CERTIFICATES, "Where certificates for all other names come from."),
         setting(_tls, "min_version", Choice(TLSVersion), "The oldest version of TLS."),
         setting(_tls, "max_version", Choice(TLSVersion), "The newest version of TLS."),
         CIPHER_SUITES_FIELD,
@@ -257,6 +296,6 @@ TLS: Final = Record(
     rules={
         "if": {"properties": {"mode": {"const": "Passthrough"}}, "required": ["mode"]},
         "then": {"maxProperties": 1},
-        "else": {"required": ["certificates"]},
+        "else": {"anyOf": [{"required": ["certificates"]}, {"required": ["dynamic_certificates"]}]},
     },
 )

@@ -24,7 +24,7 @@ from edgegw.interfaces import CertificateAndKey
 from edgegw.model import CertificateSourceUse, ServerCertificate
 from edgegw.names import canonical_name
 
-__all__ = ["MAX_BYTES", "Finding", "Unusable", "judge_pair", "judge_validity", "judge_yielded"]
+__all__ = ["MAX_BYTES", "Finding", "Unusable", "judge_given", "judge_pair", "judge_validity", "judge_yielded"]
 
 #: Bytes that a certificate with its chain may have, and so may a key.
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -82,8 +82,16 @@ def judge_yielded(
     :param now: aware; for judging validity.
     :returns: the certificate, ``None`` if a finding is a fault, and the findings.
     """
+    certificate, findings = judge_given(use.kind.name, yielded, now)
+    return None if certificate is None else evolve(certificate, source=use), findings
+
+
+def judge_given(kind: str, yielded: Any, now: datetime) -> tuple[ServerCertificate | None, tuple[Finding, ...]]:
+    """Judge what code has given for a certificate; see :func:`judge_yielded`.
+
+    :param kind: what the code is called.
+    """
     findings: list[Finding] = []
-    kind: str = use.kind.name
     if not isinstance(yielded, CertificateAndKey):
         problem = f"{kind} yielded a {type(yielded).__name__}, which is no CertificateAndKey"
         return None, (Finding(Severity.FAULT, problem, "correct the plugin"),)
@@ -100,7 +108,7 @@ def judge_yielded(
         now,
         findings,
     )
-    return None if certificate is None else evolve(certificate, source=use), tuple(findings)
+    return certificate, tuple(findings)
 
 
 def _yielded_bytes(content: object, kind: str, what: str) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence as SequenceABC
 from attrs import evolve
 
 from edgegw.config.certificates import CertificateFiles, Finding, covered_by
-from edgegw.config.document_tls import CLIENT_VALIDATION, HTTP_PROTOCOLS, TLS
+from edgegw.config.document_tls import CLIENT_VALIDATION, DYNAMIC_CERTIFICATES, HTTP_PROTOCOLS, TLS
 from edgegw.config.faults import Place, Report, Severity
 from edgegw.config.nodes import Node
 from edgegw.config.options import report_raised
@@ -17,6 +17,7 @@ from edgegw.config.tls_parameters import CheckTLS, report_unknown, with_suites
 from edgegw.model import (
     CertificateSourceUse,
     ClientValidation,
+    DynamicCertificates,
     OCSPResponseFile,
     Protocol,
     RefuseWith,
@@ -88,7 +89,9 @@ class TLSTranslation:
             for item in section.items("certificates")
             if (certificate := self._certificate(item)) is not None
         ]
-        if hostname is not None and certificates and not any(covered_by(hostname, each) for each in certificates):
+        dynamic = self._dynamic(section.get("dynamic_certificates"))
+        wanted = None if dynamic is not None else hostname
+        if wanted is not None and certificates and not any(covered_by(wanted, each) for each in certificates):
             self._report.warn(
                 section.at("certificates"),
                 f"no certificate has {hostname} in subjectAltName",
@@ -96,7 +99,7 @@ class TLSTranslation:
             )
         if "client_validation" in section:
             validation = self.client_validation(section.get("client_validation"))
-        base = TLSSettings(tuple(certificates), validation)
+        base = TLSSettings(tuple(certificates), validation, dynamic_certificates=dynamic)
         if protocol is Protocol.TLS:
             # What is spoken inside, only the upstream knows.
             base = evolve(base, alpn=())
@@ -162,6 +165,19 @@ class TLSTranslation:
         certificate, findings = judge_yielded(use, yielded, self._files.now)
         self._findings(findings, node, node)
         return certificate
+
+    def _dynamic(self, section: Section | None) -> DynamicCertificates | None:
+        """Give what certificates by name come from."""
+        used = None if section is None or "source" not in section else self._plugins.use(
+            "dynamic_certificate_source", section.get("source")
+        )
+        if section is None or used is None:
+            return None
+        if not callable(getattr(used[1], "certificate_for", None)):
+            problem = f"its kind made a {type(used[1]).__name__}, which has no certificate_for()"
+            self._report.fault(section.at("source"), problem)
+            return None
+        return DYNAMIC_CERTIFICATES.settings(section, DynamicCertificates(*used))
 
     def _findings(self, findings: SequenceABC[Finding], certificate: Place, key: Place) -> None:
         for finding in findings:

@@ -57,6 +57,7 @@ def connection_findings(trial: Trial, present: bool) -> Document:
         "server_name": trial.client.server_name,
         "router": None if trial.way is None else str(trial.way),
         "shown": None if trial.context is None else [_shown(one) for one in _certificates(trial)],
+        "by_name": None if trial.judge.dynamic is None else trial.judge.dynamic.use.kind.name,
         "time": moment(trial.at),
         "present": present,
         "address": trial.client.address,
@@ -165,7 +166,10 @@ def _chain(case: Case, chain: tuple[Certificate, ...]) -> Iterator[Document]:
 
 def _certificates(trial: Trial) -> list[ServerCertificate]:
     """Give the certificates that a name leads to, one of each type of key."""
-    table = trial.judge.certificates
+    table, dynamic, name = trial.judge.certificates, trial.judge.dynamic, trial.client.server_name
+    if trial.source_asked is not None:
+        given = dynamic.certificate_for(name) if trial.source_asked and dynamic and name else None
+        return [] if given is None else [given]
     chosen = next((some for some, context in table._contexts.items() if context is trial.context), frozenset())
     return sorted(chosen, key=lambda one: (one.key_type, one.name))
 
@@ -190,7 +194,7 @@ def _seen(trial: Trial, code: str) -> str:
         return "no alert: the connection is closed"
     if code == Reason.UNRECOGNIZED_NAME:
         return f"the alert {ALERT_NAMES[112]} (112)"
-    if code == Reason.NO_TRUST_ANCHOR:
+    if code in (Reason.CERTIFICATE_UNAVAILABLE, Reason.NO_TRUST_ANCHOR):
         return f"the alert {alert(Reason(code), False)}"
     validation = tls.client_validation
     if validation is not None and validation.refuse_with is RefuseWith.RESPONSE:
@@ -205,6 +209,9 @@ def _notes(trial: Trial, case: Case) -> Iterator[str]:
     validation = _settings(trial).client_validation
     if judge is not trial.asked and trial.way is None:
         yield f"The name leads to the listener {judge.model.name} of the same port, which judges the client."
+    if trial.source_asked is False and judge.dynamic is not None:
+        kind = judge.dynamic.use.kind.name
+        yield f"{kind} is not asked for a certificate: it may ask others over the network; --online does."
     if isinstance(rehearsed.verdict, Accept):
         yield from _notes_of_acceptance(trial, case, validation)
     elif rehearsed.verdict.code == Reason.NO_CERTIFICATE and judge.is_probe(trial.client.address):

@@ -287,7 +287,9 @@ def _unverified(case: Case) -> Iterator[str]:
 def _unrecognized_name(case: Case) -> Iterator[str]:
     names = dict.fromkeys(name for one in case.tls.certificates for name in one.dns_names)
     asked = "no name" if case.server_name is None else case.server_name
-    yield f"The client asks for {asked}; the listener's certificates are for {_listed(names) or 'no name'}."
+    dynamic = case.tls.dynamic_certificates
+    others = "" if dynamic is None else f", and {dynamic.kind.name} gives others by name"
+    yield f"The client asks for {asked}; the listener's certificates are for {_listed(names) or 'no name'}{others}."
 
 
 def _version(case: Case) -> Iterator[str]:

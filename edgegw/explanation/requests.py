@@ -90,7 +90,7 @@ def _is_answered(trial: Trial, refusal: Reject) -> bool:
     return (
         validation is not None
         and validation.refuse_with is RefuseWith.RESPONSE
-        and refusal.code not in (Reason.UNRECOGNIZED_NAME, Reason.NO_TRUST_ANCHOR)
+        and refusal.code not in (Reason.UNRECOGNIZED_NAME, Reason.CERTIFICATE_UNAVAILABLE, Reason.NO_TRUST_ANCHOR)
     )
 
 

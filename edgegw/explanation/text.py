@@ -70,7 +70,8 @@ def _setting(document: Mapping[str, Any]) -> Iterator[str]:
         yield _named("router", _text(document["router"]))
     shown = document["shown"]
     if shown is None and document.get("reason") == Reason.UNRECOGNIZED_NAME:
-        asked += ", which no certificate of the listener is for: strict_sni refuses it"
+        why = "" if document["by_name"] else ": strict_sni refuses it"
+        asked += f", which no certificate of the listener is for{why}"
     yield _named("name", asked)
     for one in shown or ():
         names = ", ".join(map(_text, one["names"])) or "no names"

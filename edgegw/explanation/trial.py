@@ -15,6 +15,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
 from edgegw.environment import Environments
+from edgegw.explanation.dynamic import find_context, is_asked
 from edgegw.explanation.routing import Way, ask_router, way_of_name
 from edgegw.identity import Certificate, CertificateStatus, ConnectionInfo, certificate
 from edgegw.model import Gateway, Listener, Route, RouteRule, SNIRouterUse
@@ -172,6 +173,7 @@ class TrialGateway(Generation):
     """A gateway for one client.
 
     :ivar at: aware; the time to judge by.
+    :ivar present: whether that is now.
     :ivar online: whether policies that wait are asked; then there must be a reactor that runs.
     :ivar rules: the rule behind each target of a listener's routes.
     :ivar own_metrics: which nobody reads.
@@ -182,6 +184,7 @@ class TrialGateway(Generation):
         """:param present: whether ``at`` is now; otherwise OpenSSL, too, has to be told the time."""
         self.at = at
         self.online = online
+        self.present = present
         self.rules: dict[Target, FoundRule] = {}
         self.by_name: dict[str, Site] = {}
         self.own_metrics = Metrics()
@@ -230,6 +233,8 @@ class Trial:
     :ivar judge: the listener that the client's name led to.
     :ivar context: what the client's name led to there; ``None`` where it is refused.
     :ivar way: where the port's SNI router sends the client.
+    :ivar source_asked: whether the listener's source of certificates was asked for the name; ``None`` where none is
+        there for it.
     :ivar at: the time that was judged by.
     :ivar online: whether policies that wait were asked.
     """
@@ -242,6 +247,7 @@ class Trial:
     at: datetime
     online: bool
     way: Way | None = None
+    source_asked: bool | None = None
 
     @property
     def unrouted(self) -> bool:
@@ -281,14 +287,20 @@ async def try_client(gateway: TrialGateway, listener: str, client: ClientSide) -
             return Trial(asked, asked, None, client, way.as_rehearsed(), gateway.at, gateway.online, way)
     if way is not None and (way.listener is not None or not way.asked):
         judge = gateway.tls_listener(way.listener or listener)
-        context = judge.certificates.find(client.server_name)
+        routed = True
     else:
         taken = way_of_name(profile, client.server_name)
         if isinstance(taken, Way):
             return Trial(asked, asked, None, client, taken.as_rehearsed(), gateway.at, gateway.online, taken)
-        judge, context = taken, taken.certificates.find(client.server_name)
-    rehearsed = await rehearse(judge, context, client, gateway.online)
-    return Trial(asked, judge, context, client, rehearsed, gateway.at, gateway.online, way)
+        judge = taken
+        routed = False
+    found = await find_context(judge, client.server_name, routed, gateway.online)
+    source_asked = is_asked(judge, client.server_name, routed, gateway.online)
+    context = None if isinstance(found, Reject) else found
+    if context is not None and not gateway.present:
+        _set_time(context, gateway.at)
+    rehearsed = await rehearse(judge, found, client, gateway.online)
+    return Trial(asked, judge, context, client, rehearsed, gateway.at, gateway.online, way, source_asked)
 
 
 # --- its request ------------------------------------------------------------------------------

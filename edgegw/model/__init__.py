@@ -75,6 +75,7 @@ from edgegw.model.routing import ROUTER_TIMEOUT, BackendUse, SNIRouterUse
 from edgegw.model.tls import (
     CertificateSourceUse,
     ClientValidation,
+    DynamicCertificates,
     OCSPResponseFile,
     ServerCertificate,
     TLSSettings,
@@ -126,6 +127,7 @@ __all__ = [
     "ConnectionLimits",
     "ConnectionRate",
     "CookieLifetime",
+    "DynamicCertificates",
     "Encoding",
     "Endpoint",
     "EndpointKind",

@@ -13,6 +13,7 @@ __all__ = [
     "OCSPResponseFile",
     "CertificateSourceUse",
     "ClientValidation",
+    "DynamicCertificates",
     "ServerCertificate",
     "TLSSettings",
     "TLSVersion",
@@ -103,6 +104,29 @@ class ServerCertificate:
 
 
 @frozen
+class DynamicCertificates:
+    """Certificates that a source gives for one name after the other, as clients ask for them.
+
+    :ivar kind: provides :class:`edgegw.interfaces.IDynamicCertificateSourceKind`.
+    :ivar source: what the kind has built of its options; provides
+        :class:`edgegw.interfaces.IDynamicCertificateSource`.
+    :ivar environment: what it was built with; provides :class:`edgegw.interfaces.IEnvironment`.
+    :ivar timeout: seconds that it has for an answer.
+    :ivar capacity: names whose certificates are kept, those that were used last.
+    :ivar ttl: seconds that a certificate is kept, within its own validity.
+    :ivar concurrency: names that it is asked about at a time; clients with further ones are refused.
+    """
+
+    kind: Any
+    source: Any
+    environment: Any = None
+    timeout: float = 2.0
+    capacity: int = 1000
+    ttl: float = 3600.0
+    concurrency: int = 64
+
+
+@frozen
 class ClientValidation:
     """Which client certificates come in.
 
@@ -170,7 +194,8 @@ DEFAULT_GROUPS = ("X25519MLKEM768", "X25519", "P-256", "P-384")
 class TLSSettings:
     """How a listener terminates TLS.
 
-    :ivar certificates: in the operator's order: the first one of each key type is the default.
+    :ivar certificates: in the operator's order: the first one of each key type is the default.  Empty only beside
+        ``dynamic_certificates``; then there is no default.
     :ivar client_validation: ``None`` asks no client for a certificate.
     :ivar tls12_ciphers: OpenSSL names, best first.
     :ivar tls13_ciphers: ``TLS_…`` names, best first.
@@ -181,6 +206,7 @@ class TLSSettings:
     :ivar strict_sni: refuse a handshake whose name is absent or on no certificate with the
         alert ``unrecognized_name`` instead of showing the default certificate.
     :ivar fingerprints: take the JA3 and the JA4 of every ClientHello of the port, although nothing asks for them.
+    :ivar dynamic_certificates: give the certificates for names that are on none of ``certificates``.
     :ivar ocsp_stapling: ask the certificates' OCSP responders, and show what they say (RFC 6066 §8).
     :ivar ocsp_responder: the URL to ask in place of those that the certificates name.
     :ivar session_lifetime: seconds that a session may be resumed.
@@ -202,3 +228,4 @@ class TLSSettings:
     fingerprints: bool = False
     ocsp_stapling: bool = False
     ocsp_responder: str | None = None
+    dynamic_certificates: DynamicCertificates | None = None

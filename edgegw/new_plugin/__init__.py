@@ -17,6 +17,7 @@ from edgegw.descriptors import reader_may_leave
 from edgegw.kinds.policy import kind_name
 from edgegw.new_plugin.backend import BACKEND
 from edgegw.new_plugin.certificate_source import CERTIFICATE_SOURCE
+from edgegw.new_plugin.dynamic_certificate_source import DYNAMIC_CERTIFICATE_SOURCE
 from edgegw.new_plugin.header_injector import HEADER_INJECTOR
 from edgegw.new_plugin.policy import PLAIN, WAITING
 from edgegw.new_plugin.sni_router import SNI_ROUTER
@@ -29,6 +30,7 @@ _TEMPLATES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "policy": PLAIN,
     "header_injector": HEADER_INJECTOR,
     "certificate_source": CERTIFICATE_SOURCE,
+    "dynamic_certificate_source": DYNAMIC_CERTIFICATE_SOURCE,
     "sni_router": SNI_ROUTER,
     "backend": BACKEND,
 })

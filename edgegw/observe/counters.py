@@ -28,6 +28,7 @@ __all__ = [
     "UPSTREAM_LIMITS",
     "TLS_FAILURES",
     "AdmissionCounts",
+    "DynamicCertificateMetrics",
     "Histogram",
     "ListenerMetrics",
     "MirrorMetrics",
@@ -56,6 +57,11 @@ TLS_FAILURES = (
 RESPONSE_FAILURES = ("closed", "bad_response", "timeout", "reset")
 #: What kept a request, or a retry, from an upstream.
 UPSTREAM_LIMITS = ("no_endpoint", "max_requests", "max_pending", "retry_budget")
+#: What became of a handshake whose name a source of certificates is there for: the certificate, or a refusal, was kept;
+#: the source is asked; it is asked about too many names already.
+LOOKUPS = ("kept", "refused", "asked", "limit")
+#: What came of asking it: a certificate, that there is none, nothing that can be used, nothing in time.
+ANSWERS = ("given", "none", "error", "timeout")
 #: Combinations of version, cipher and group that one listener tells apart; the rest is ``other``.
 MAX_TLS_PARAMETERS = 64
 #: Reason codes that are told apart in one place.  They come from closed lists, those of the gateway and of its
@@ -107,6 +113,22 @@ class Histogram:
             yield bound, total
 
 
+class DynamicCertificateMetrics:
+    """What happened to the certificates that a listener is given by name.
+
+    :ivar kept: certificates that are kept now.
+    :ivar lookups: by :data:`LOOKUPS`.
+    :ivar answers: by :data:`ANSWERS`.
+    """
+
+    __slots__ = ("answers", "kept", "lookups")
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.lookups = dict.fromkeys(LOOKUPS, 0)
+        self.answers = dict.fromkeys(ANSWERS, 0)
+
+
 class ListenerMetrics:
     """What happened to the connections of a listener.
 
@@ -116,6 +138,7 @@ class ListenerMetrics:
     :ivar handshakes_in_progress: TLS handshakes that have begun and not ended.
     :ivar bytes_received: application bytes from clients, without TLS's own.
     :ivar bytes_sent: application bytes to clients.
+    :ivar dynamic: certificates by name; ``None`` where nobody has asked for any.
     :ivar refused: connections that a limit turned away before anything else was done with them, by reason code.
     :ivar rechecked: established connections that were closed because their certificate no longer passes, by reason
         code.
@@ -134,6 +157,7 @@ class ListenerMetrics:
         "connections",
         "connections_total",
         "full_at",
+        "dynamic",
         "handshake_failures",
         "handshake_seconds",
         "handshakes_in_progress",
@@ -151,6 +175,7 @@ class ListenerMetrics:
         self.handshakes_in_progress = 0
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.dynamic: DynamicCertificateMetrics | None = None
         self.refused: dict[str, int] = {}
         self.rechecked: dict[str, int] = {}
         self.tls: dict[TLSKey, int] = {}
@@ -159,6 +184,12 @@ class ListenerMetrics:
         self.last_ids: dict[str, str] = {}
         self.last_fingerprints: dict[str, tuple[str, str]] = {}
         self._parameters: set[tuple[str, str, str | None]] = set()
+
+    def dynamic_certificates(self) -> DynamicCertificateMetrics:
+        """Give the counters of certificates by name, the same object at every call."""
+        if self.dynamic is None:
+            self.dynamic = DynamicCertificateMetrics()
+        return self.dynamic
 
     def refuse(self, reason: str) -> None:
         """Count a connection that was turned away."""

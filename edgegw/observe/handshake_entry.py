@@ -38,7 +38,7 @@ MAX_RULINGS: Final = 16
 #: Characters that the details of all of them share.
 MAX_RULING_DETAILS: Final = 512
 #: Bytes in memory of one handshake at its worst; one with a certificate of its own and two policies has 1 KB.
-MAX_BYTES: Final = 5_900
+MAX_BYTES: Final = 6_100
 
 #: Characters that are kept of what a proxy says of a connection: of a name, and of anything else.
 _MAX_AUTHORITY: Final = 255

@@ -38,6 +38,7 @@ from edgegw.observe.counters import (
     OTHER,
     STATUS_CLASSES,
     AdmissionCounts,
+    DynamicCertificateMetrics,
     Histogram,
     ListenerMetrics,
     MirrorMetrics,
@@ -273,6 +274,8 @@ class _Families(Collector):
                         for name, m in listeners
                         for (version, cipher, group, resumed, certificate), n in m.tls.items()))
 
+        yield from _dynamic_certificates([(name, m.dynamic) for name, m in listeners if m.dynamic is not None])
+
     def _of_policies(self) -> Iterator[Metric]:
         labels = ("listener", "policy")
         policies = sorted(self._metrics.policies.items())
@@ -400,6 +403,17 @@ def _handshakes(listeners: Iterable[tuple[str, ListenerMetrics]]) -> Metric:
                 exemplar = Exemplar({"handshake_id": last, **told}, 1.0)
             family.add_metric((name, "failure" if code else "success", code), number, exemplar=exemplar)
     return family
+
+
+def _dynamic_certificates(listeners: list[tuple[str, DynamicCertificateMetrics]]) -> Iterator[Metric]:
+    yield _gauge("edgegw_dynamic_certificates", "Certificates by name that are kept.", ("listener",),
+                 (((name,), m.kept) for name, m in listeners))
+    yield _counter("edgegw_dynamic_certificate_lookups_total", "Handshakes that a certificate by name was for.",
+                   ("listener", "result"),
+                   (((name, result), n) for name, m in listeners for result, n in m.lookups.items()))
+    yield _counter("edgegw_dynamic_certificate_answers_total", "Answers of sources that were asked for a name.",
+                   ("listener", "result"),
+                   (((name, result), n) for name, m in listeners for result, n in m.answers.items()))
 
 
 def _histogram(

@@ -244,7 +244,7 @@ class Generation:
         try:
             return TLSListener(
                 listener, self._metrics.listener(listener.name), build_protocol, verification, self._record,
-                self._reactor, None if self._stapler is None else self._stapler.callback, may_take,
+                self._reactor, None if self._stapler is None else self._stapler.callback, may_take, self._count_error,
             )
         except ContextError as error:
             raise GenerationError(f"listener {listener.name}: {error}") from error
@@ -325,6 +325,8 @@ class Generation:
         self._deadlines.stop()
         for renewal in self._renewals:
             renewal.stop()
+        for listener in self._tls_listeners():
+            listener.stop()
         if self._environments is not None:
             self._environments.stop()
 

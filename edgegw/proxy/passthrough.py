@@ -110,36 +110,38 @@ class PassthroughListener:
         self, client: tuple[Any, ...], reason: Reason, detail: str = "", proxied: ProxyFacts | None = None
     ) -> None:
         """Count and remember a connection that the port did not take."""
-        self._count(client, None, reason, detail, 0.0, proxied=proxied)
+        self.metrics.connections_total += 1
+        self.metrics.refuse(reason)
+        self._remember(client, None, reason, detail, 0.0, None, proxied)
 
     def failed(self, transport: TLSServer, reason: str, detail: str, begun: bool) -> str:
         """Count and remember a connection that is not passed through; gives the handshake's id."""
-        return self._count(
-            transport.client, transport.server_name, reason, detail, monotonic() - transport.started,
-            fingerprints=transport.fingerprints, proxied=transport.proxied,
+        seconds = monotonic() - transport.started
+        found = transport.fingerprints
+        self.metrics.connections_total += 1
+        handshake_id = self._remember(
+            transport.client, transport.server_name, reason, detail, seconds, found, transport.proxied
         )
+        if reason in LIMITS:
+            self.metrics.refuse(reason)
+        else:
+            self.metrics.handshake_failed(reason, seconds, handshake_id, found)
+        return handshake_id
 
-    def _count(
+    def _remember(
         self,
         client: tuple[Any, ...],
         name: str | None,
         reason: str,
         detail: str,
         seconds: float,
-        *,
-        fingerprints: Fingerprints | None = None,
-        proxied: ProxyFacts | None = None,
+        found: Fingerprints | None,
+        proxied: ProxyFacts | None,
     ) -> str:
-        self.metrics.connections_total += 1
-        handshake_id = self._record.add(
+        return self._record.add(
             self.model.name, str(client[0]), int(client[1]), name, None, None, None, False, CertificateStatus.NONE,
-            None, reason, detail, (), seconds, fingerprints=fingerprints, proxied=proxied,
+            None, reason, detail, (), seconds, fingerprints=found, proxied=proxied,
         )
-        if reason in LIMITS:
-            self.metrics.refuse(reason)
-        else:
-            self.metrics.handshake_failed(reason, seconds, handshake_id, fingerprints)
-        return handshake_id
 
     def gone(self) -> None:
         """See ``Judge``; nothing that it has begun is its own to count."""

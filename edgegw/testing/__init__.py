@@ -39,6 +39,7 @@ from edgegw.testing.certificates import (
     make_key,
 )
 from edgegw.testing.contract import check_plugin, check_plugin_later
+from edgegw.testing.dynamic_sources import certificate_for
 from edgegw.testing.environment import FakeEnvironment, HTTPRequest
 from edgegw.testing.handshakes import Outcome, ServedGateway, handshake, serve
 from edgegw.testing.injectors import inject
@@ -70,6 +71,7 @@ __all__ = [
     "assert_accepts",
     "assert_rejects",
     "build",
+    "certificate_for",
     "check_plugin",
     "check_plugin_later",
     "configure",

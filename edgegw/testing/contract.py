@@ -15,6 +15,7 @@ from edgegw.interfaces import (
     API_VERSION,
     IBackendKind,
     ICertificateSourceKind,
+    IDynamicCertificateSourceKind,
     IEnvironment,
     IHeaderInjectorKind,
     IPolicyKind,
@@ -22,6 +23,7 @@ from edgegw.interfaces import (
 )
 from edgegw.kinds.policy import kind_name
 from edgegw.testing.backends import backend_faults
+from edgegw.testing.dynamic_sources import dynamic_source_faults
 from edgegw.testing.environment import FakeEnvironment
 from edgegw.testing.injectors import injector_faults
 from edgegw.testing.options import configure, document_of, examples_of, options, undocumented
@@ -38,6 +40,7 @@ _CONTRACTS: Final[Mapping[Any, Callable[[Any, Any, IEnvironment], AsyncIterator[
     IPolicyKind: policy_faults,
     IHeaderInjectorKind: injector_faults,
     ICertificateSourceKind: source_faults,
+    IDynamicCertificateSourceKind: dynamic_source_faults,
     ISNIRouterKind: router_faults,
     IBackendKind: backend_faults,
 })
@@ -54,7 +57,8 @@ def check_plugin(kind: Any, *configs: Any, env: IEnvironment | None = None) -> N
       for none, gives codes that it has declared, attributes of text, and details that fit in a line of a log.
       With ``cache_seconds`` it says the same of a certificate whatever else is new about the connection.
     * A header injector gives headers of its own for every odd client, and values that can be sent.
-    * A certificate source yields a certificate with its key, and does so again.
+    * A certificate source yields a certificate with its key, and does so again; one that is asked by name gives none,
+      or one for the name, whatever the name.
     * An SNI router has an answer for every odd ClientHello, and a backend one for every odd request.
 
     :param kind: what the decorator made.

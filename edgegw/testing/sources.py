@@ -12,7 +12,7 @@ from edgegw.interfaces import CertificateAndKey, IEnvironment
 from edgegw.testing.environment import FakeEnvironment
 from edgegw.testing.options import configure
 
-__all__ = ["load_source", "source_faults"]
+__all__ = ["check_given", "load_source", "source_faults"]
 
 
 def load_source(kind: Any, config: Any = None, env: IEnvironment | None = None) -> CertificateAndKey:
@@ -23,19 +23,23 @@ def load_source(kind: Any, config: Any = None, env: IEnvironment | None = None) 
     :raises AssertionError: it is no :class:`~edgegw.api.CertificateAndKey`, not in PEM, or the key is another
         certificate's.  What the source raises comes out as it is.
     """
-    return _checked(configure(kind, config, FakeEnvironment() if env is None else env).load())
+    return check_given(configure(kind, config, FakeEnvironment() if env is None else env).load())
 
 
-def _checked(given: Any) -> CertificateAndKey:
+def check_given(given: Any, method: str = "load()") -> CertificateAndKey:
+    """See that what a source has given can be shown to clients.
+
+    :raises AssertionError: it cannot.
+    """
     if not isinstance(given, CertificateAndKey):
-        raise AssertionError(f"load() gave {given!r}, which is no CertificateAndKey")
+        raise AssertionError(f"{method} gave {given!r}, which is no CertificateAndKey")
     try:
         chain = x509.load_pem_x509_certificates(given.certificate)
         key = load_pem_private_key(given.private_key, None)
     except (TypeError, ValueError) as error:
-        raise AssertionError(f"load() gave what is not in PEM: {error}") from error
+        raise AssertionError(f"{method} gave what is not in PEM: {error}") from error
     if chain[0].public_key() != key.public_key():
-        raise AssertionError("load() gave a key that is not the certificate's")
+        raise AssertionError(f"{method} gave a key that is not the certificate's")
     for below, above in pairwise(chain):
         if below.issuer != above.subject:
             raise AssertionError(f"{above.subject.rfc4514_string()} stands behind a certificate that it did not issue")
@@ -56,7 +60,7 @@ async def source_faults(kind: Any, made: Any, env: IEnvironment) -> AsyncIterato
             yield f"load() raised {type(error).__name__}: {error}"
             return
         try:
-            _checked(given)
+            check_given(given)
         except AssertionError as error:
             yield str(error)
             return

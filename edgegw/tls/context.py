@@ -195,7 +195,7 @@ class CertificateTable:
     §6.3), then the default.  For one name the first certificate of each key type is in the context, so
     that OpenSSL chooses by what the client can verify.
 
-    :ivar default: the context for no name and unknown names.
+    :ivar default: the context for no name and unknown names; ``None`` where only dynamic certificates are shown.
     :ivar varies: whether any name leads to another context than the default.
     """
 
@@ -218,7 +218,9 @@ class CertificateTable:
         self._made = made or {}
         self._contexts: dict[frozenset[ServerCertificate], SSL.Context] = {}
         self._by_name: dict[str, SSL.Context] = {}
-        self.default = self._context_for(settings.certificates)
+        self.default = None
+        if settings.certificates or settings.dynamic_certificates is None:
+            self.default = self._context_for(settings.certificates)
         patterns: dict[str, list[ServerCertificate]] = {}
         for certificate in settings.certificates:
             for name in certificate.dns_names:
@@ -260,12 +262,17 @@ class CertificateTable:
     def find(self, server_name: str | None) -> SSL.Context | None:
         """Give the context for a canonical name; ``None`` where ``strict_sni`` refuses it."""
         if server_name is not None:
-            context = self._by_name.get(server_name)
-            if context is None:
-                context = self._by_name.get("*." + server_name.partition(".")[2])
+            context = self.named(server_name)
             if context is not None:
                 return context
         return None if self._settings.strict_sni else self.default
+
+    def named(self, server_name: str) -> SSL.Context | None:
+        """Give the context for a canonical name; ``None`` if the name is on no certificate."""
+        context = self._by_name.get(server_name)
+        if context is None:
+            context = self._by_name.get("*." + server_name.partition(".")[2])
+        return context
 
     @property
     def certificates(self) -> tuple[ServerCertificate, ...]:

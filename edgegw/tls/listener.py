@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 
 from edgegw.identity import CertificateStatus, ConnectionInfo, Identity, certificate
 from edgegw.model import POLICY_TIMEOUT, HealthCheck, Listener, RefuseWith, ServerCertificate
+from edgegw.names import covers
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.proxied import ProxyFacts
@@ -24,7 +25,10 @@ from edgegw.tls import openssl
 from edgegw.tls.admission import Admission
 from edgegw.tls.context import CertificateTable, Staple, canonical_server_name
 from edgegw.tls.deciding import decide_later
-from edgegw.tls.transport import ALERT_UNRECOGNIZED_NAME, TLSServer
+from edgegw.tls.dynamic import CountError, DynamicContexts, count_nothing
+from edgegw.tls.hello import ALERT_UNRECOGNIZED_NAME
+from edgegw.tls.owner import Found
+from edgegw.tls.transport import TLSServer
 from edgegw.tls.verification import ClientVerification, Hearing
 from edgegw.tls.waiting import time_limit
 from edgegw.verdict import Accept, Reason, Reject, Ruling, Verdict
@@ -55,7 +59,9 @@ class TLSListener:
     :param may_take: called with the name that a client asks for, in canonical form, before its TLS begins: gives why
         it is refused, or ``None``.
     :ivar needs_hello: whether it matters what a client says in its ClientHello, beside the name on the certificate.
+    :param count_error: called with the name of a kind and ``"certificate"`` whenever its source has failed.
     :ivar renewed: called when it shows other certificates.
+    :ivar dynamic: the contexts for names that are on none of its own certificates; ``None`` without such.
     :ivar site: what the listener serves; whoever builds the protocols sets it.
     :ivar handshakes: handshakes in progress.
     :ivar limit: waits for what policies wait for, with their time limit.
@@ -73,6 +79,7 @@ class TLSListener:
         reactor: Any,
         staple: Staple | None = None,
         may_take: Callable[[str | None], Reject | None] | None = None,
+        count_error: CountError = count_nothing,
     ) -> None:
         assert model.tls is not None
         self.model = model
@@ -89,15 +96,23 @@ class TLSListener:
         self.renewed: Callable[[], None] = _nothing
         self.certificates = CertificateTable(model.tls, tickets, staple=staple)
         self._probes = self._table_for_probes(model.health_check, tickets)
+        self.dynamic = None
+        if model.tls.dynamic_certificates is not None:
+            self.dynamic = DynamicContexts(
+                model.tls, model.tls.dynamic_certificates, tickets, model.name, metrics.dynamic_certificates(),
+                reactor, count_error,
+            )
         uris = {certificate.uris for certificate in model.tls.certificates}
-        self._server_uris = uris.pop() if len(uris) == 1 else None
+        self._server_uris = uris.pop() if len(uris) == 1 and self.dynamic is None else None
         self._refuses_everyone = self._validation is not None and not self._validation.trust_anchors
         timeout = POLICY_TIMEOUT if self._validation is None else self._validation.policy_timeout
         self.limit = time_limit(reactor, timeout)
         # The metrics outlive the generation: a reload is no way to hold more.
         self._admission = Admission(metrics, model.limits.max_connections, model.limits.connection_rate)
         self._may_take = may_take
-        self.needs_hello = model.hostname is not None or bool(model.application_protocols) or may_take is not None
+        self.needs_hello = bool(
+            model.hostname is not None or model.application_protocols or may_take or model.tls.dynamic_certificates
+        )
 
     def _table_for_probes(self, health_check: HealthCheck | None, tickets: bool) -> CertificateTable | None:
         """Make the contexts for addresses that need no certificate, because they ask for health alone."""
@@ -127,6 +142,11 @@ class TLSListener:
         self.certificates, self._probes = after, probes
         self.renewed()
 
+    def stop(self) -> None:
+        """Nothing of it is in use any more."""
+        if self.dynamic is not None:
+            self.dynamic.stop()
+
     # --- before the handshake -------------------------------------------------------------------
 
     def take(self, transport: TLSServer) -> Why:
@@ -135,11 +155,29 @@ class TLSListener:
         if refusal is not None:
             transport.judge = self
             return transport.refuse(refusal.code, refusal.detail, ALERT_UNRECOGNIZED_NAME)
-        return transport.begin(self.certificates.find(transport.server_name), self)
+        return transport.begin(self.find(transport.server_name, transport.routed), self)
 
     def refuses(self, name: str | None) -> Reject | None:
         """Say why a client is refused for the name that it asks for; ``None`` lets its TLS begin."""
         return None if self._may_take is None else self._may_take(name)
+
+    def find(self, server_name: str | None, routed: bool = False) -> Found:
+        """Give the context for a canonical name, or why there is none.
+
+        :param routed: whether the port's router has sent the client here, whatever the listener's host name is.
+        """
+        dynamic = self.dynamic
+        if dynamic is None or server_name is None or not self.asks_about(server_name, routed):
+            return self.certificates.find(server_name)
+        return dynamic.find(server_name)
+
+    def asks_about(self, server_name: str, routed: bool = False) -> bool:
+        """Whether a source of certificates is there for a canonical name; see :meth:`find`."""
+        hostname = self.model.hostname
+        if self.dynamic is None or self.certificates.named(server_name) is not None:
+            return False
+        # A client may be here because its name is no listener's: nobody is to be asked about that one.
+        return routed or hostname is None or covers(hostname, server_name)
 
     def may_begin(self, transport: TLSServer) -> Reason | None:
         """Refuse before the handshake costs anything; otherwise count it as begun."""
@@ -162,7 +200,7 @@ class TLSListener:
         """Make OpenSSL's end of a connection, and give what is to be asked about the client's certificate."""
         if self._probes is not None and self.is_probe(str(transport.hostname)):
             # It knows the name, or the other table would not have had a context for it.
-            context = self._probes.find(transport.server_name) or context
+            context = self._for_probe(self._probes, transport.server_name) or context
         hearing = self.verification.begin(
             lambda tls, identity, resumed: self._info(transport, tls, identity, resumed)
         )
@@ -170,6 +208,13 @@ class TLSListener:
         if hearing is not None:
             hearing.tls = transport.tls
         return hearing
+
+    def _for_probe(self, probes: CertificateTable, server_name: str | None) -> SSL.Context | None:
+        if self.dynamic is not None and server_name is not None and probes.named(server_name) is None:
+            made = self.dynamic.for_probe(server_name)
+            if made is not None:
+                return made
+        return probes.find(server_name)
 
     def is_probe(self, address: str) -> bool:
         """Whether health checks from an address are answered here."""
@@ -289,6 +334,9 @@ class TLSListener:
         return info if found is None else info._replace(ja3=found.ja3, ja4=found.ja4)
 
     def _uris_shown(self, tls: SSL.Connection) -> tuple[str, ...]:
+        uris = None if self.dynamic is None else self.dynamic.uris_of(tls.get_context())
+        if uris is not None:
+            return uris
         shown = tls.get_certificate()
         if shown is None:
             return ()

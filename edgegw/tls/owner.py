@@ -1,20 +1,24 @@
 """Who a TLS transport belongs to, and who decides about it."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 
 from edgegw.deadlines import Deadlines
 from edgegw.tcp import Server, Why
 from edgegw.tls.verification import Hearing
-from edgegw.verdict import Reason
+from edgegw.verdict import Reason, Reject
 from edgegw.wire.client_hello import ClientHello
 
 if TYPE_CHECKING:
     from edgegw.tls.transport import TLSServer
 
-__all__ = ["Judge", "Router", "TLSOwner"]
+__all__ = ["Found", "Judge", "Router", "TLSOwner"]
+
+#: What a name leads to: a context, a refusal (``None`` is ``unrecognized_name``), or later one of these.
+Found = Union[SSL.Context, Reject, Deferred[Union[SSL.Context, Reject]], None]
 
 
 class Judge(Protocol):
@@ -52,7 +56,7 @@ class TLSOwner(Protocol):
     """
 
     deadlines: Deadlines
-    only: tuple[SSL.Context, Judge] | None
+    only: tuple[SSL.Context | None, Judge] | None
     router: Router | None
     fingerprints: bool
 

@@ -20,10 +20,11 @@ from edgegw.proxied import ProxyFacts
 from edgegw.tcp import Server, Why
 from edgegw.tls.admission import Admission
 from edgegw.tls.context import canonical_server_name
+from edgegw.tls.hello import ALERT_UNRECOGNIZED_NAME, HELLO
 from edgegw.tls.listener import LIMITS, TLSListener
 from edgegw.tls.owner import Judge, Router
 from edgegw.tls.proxy_headers import HeaderReaders
-from edgegw.tls.transport import ALERT_UNRECOGNIZED_NAME, HELLO, TLSServer
+from edgegw.tls.transport import TLSServer
 from edgegw.tls.turns import HandshakeTurns
 from edgegw.verdict import Reason
 
@@ -141,7 +142,7 @@ class PortProfile:
             self._names.add(listener.model.hostname, listener, listener.model.application_protocols)
         self.unmatched = _unmatched(listeners, settings)
         self._default = next((one for one in listeners if isinstance(one, TLSListener)), None)
-        self.only: tuple[SSL.Context, Judge] | None = None
+        self.only: tuple[SSL.Context | None, Judge] | None = None
         first = self.first
         looked_at = len(listeners) > 1 or router is not None or self.fingerprints
         if isinstance(first, TLSListener) and not looked_at and not first.needs_hello:

@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from edgegw.tls.hello import OPEN
 from edgegw.tls.listener import TLSListener
-from edgegw.tls.transport import OPEN, TLSServer
+from edgegw.tls.transport import TLSServer
 from edgegw.verdict import Reject, Verdict
 
 __all__ = ["Recheck"]

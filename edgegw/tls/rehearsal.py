@@ -99,12 +99,13 @@ class _Stage:
         self.started = monotonic()
         self.owner = _Owner()
         self.fingerprints = client.fingerprints
+        self.proxied = None
         self.tls: SSL.Connection | None = None
         self.hearing: Hearing | None = None
 
 
 async def rehearse(
-    listener: TLSListener, context: SSL.Context | None, client: ClientSide, ask_waiting: bool = True
+    listener: TLSListener, context: SSL.Context | Reject | None, client: ClientSide, ask_waiting: bool = True
 ) -> Rehearsed:
     """Play one handshake.
 
@@ -113,6 +114,8 @@ async def rehearse(
     """
     if context is None:
         return _nothing(Reject(Reason.UNRECOGNIZED_NAME, str(client.server_name)))
+    if isinstance(context, Reject):
+        return _nothing(context)
     ends = socket.socketpair()
     try:
         for end in ends:

@@ -19,9 +19,10 @@ from edgegw.observe.metrics import ListenerMetrics
 from edgegw.policy_step import TooLate
 from edgegw.sni import ClientHelloFacts, PassThrough, RouterAnswer, ToListener
 from edgegw.tcp import Server, Why
+from edgegw.tls.hello import ALERT_DECODE_ERROR, ALERT_INTERNAL_ERROR, ALERT_UNRECOGNIZED_NAME
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.profile import PortProfile
-from edgegw.tls.transport import ALERT_DECODE_ERROR, ALERT_INTERNAL_ERROR, ALERT_UNRECOGNIZED_NAME, TLSServer
+from edgegw.tls.transport import TLSServer
 from edgegw.tls.waiting import time_limit
 from edgegw.verdict import Reason, Reject
 from edgegw.wire.client_hello import BadClientHello, ClientHello

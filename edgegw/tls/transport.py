@@ -4,61 +4,52 @@ It is Twisted's accepted connection with reading, writing and closing replaced, 
 buffers, half-close and addresses work as everywhere; any protocol runs on it.  The protocol is
 made when the handshake is done: clients that never finish one cost no more than the handshake.
 
-A connection goes through ``HELLO`` (the ClientHello is looked at, where names matter, and the port's router asked,
-where there is one: it may take the connection past TLS, on another transport), ``HANDSHAKE``,
+A connection goes through ``HELLO`` (see :mod:`edgegw.tls.hello`: the ClientHello is looked at, where names matter, and
+the port's router asked, where there is one: it may take the connection past TLS, on another transport), ``HANDSHAKE``,
 ``JUDGING`` where policies wait for something, and ``OPEN``.  After a refusal it lingers (see
 :class:`edgegw.tcp.Server`), so that the alert arrives.
 """
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Callable
-from errno import EAGAIN, EWOULDBLOCK
 from math import inf
 from time import monotonic
 from typing import Any, Final
 
 from OpenSSL import SSL, crypto
 from twisted.internet import main
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionLost
-from twisted.internet.interfaces import IDelayedCall, INegotiated, ISSLTransport
+from twisted.internet.interfaces import INegotiated, ISSLTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from edgegw.identity import ConnectionInfo
-from edgegw.tcp import Server, Why
+from edgegw.tcp import Why
 from edgegw.tls import openssl
 from edgegw.tls.failure import reason_for_error
-from edgegw.tls.owner import Judge, Router, TLSOwner
+from edgegw.tls.hello import (
+    ALERT_HANDSHAKE_FAILURE,
+    ALERT_INTERNAL_ERROR,
+    ALERT_UNRECOGNIZED_NAME,
+    HANDSHAKE,
+    HELLO,
+    JUDGING,
+    MAX_CLIENT_HELLO,
+    OPEN,
+    HelloServer,
+)
+from edgegw.tls.owner import Found, Judge, TLSOwner
 from edgegw.tls.verification import Hearing
 from edgegw.verdict import Reason, Reject
-from edgegw.wire.client_hello import BadClientHello, ClientHello, NotTLS, parse_client_hello
-from edgegw.wire.fingerprints import Fingerprints, fingerprints
-from edgegw.wire.plain_http import ANSWER, ends_like_http, looks_like_http
+from edgegw.wire.plain_http import ANSWER, ends_like_http
 
 __all__ = ["Judge", "TLSOwner", "TLSServer"]
 
-HELLO: Final = 0
-HANDSHAKE: Final = 1
-JUDGING: Final = 2
-OPEN: Final = 3
-
-#: Seconds between two looks at an incomplete ClientHello where the kernel cannot wait for more of it.
-LOOK_AGAIN: Final = 0.05
 #: Seconds in which a client that takes nothing must make room for the close_notify.
 CLOSE_SECONDS: Final = 10.0
-#: A ClientHello, over however many records, is no longer than this (OpenSSL's own bound is larger).
-MAX_CLIENT_HELLO: Final = 16_384
-
-# Alert records as they stand on the wire before any key is agreed (RFC 8446 §6).
-ALERT_HANDSHAKE_FAILURE: Final = bytes.fromhex("15030300020228")
-ALERT_DECODE_ERROR: Final = bytes.fromhex("15030300020232")
-ALERT_INTERNAL_ERROR: Final = bytes.fromhex("15030300020250")
-ALERT_UNRECOGNIZED_NAME: Final = bytes.fromhex("15030300020270")
-
 #: Reasons that OpenSSL's first look at the bytes may give.
 _NO_TLS: Final = frozenset({Reason.NOT_TLS, Reason.PLAIN_HTTP})
 _log = Logger("edgegw.tls")
@@ -67,39 +58,20 @@ _LOST = main.CONNECTION_LOST
 
 
 @implementer(ISSLTransport, INegotiated)
-class TLSServer(Server):
+class TLSServer(HelloServer):
     """The server's end of one TLS connection.
 
-    :ivar judge: the listener that the client's name led to; ``None`` before that is known.
-    :ivar server_name: SNI in canonical form, once the ClientHello was looked at; where the name makes no difference
-        OpenSSL alone knows it.
-    :ivar hello: what the client said first, where it was looked at, until its TLS begins.
-    :ivar fingerprints: of the ClientHello, where the owner wants them.
-    :ivar state: ``HELLO``, ``HANDSHAKE``, ``JUDGING`` or ``OPEN``.
     :ivar hearing: what is asked about the client's certificate, where anything is.
     :ivar info: what is known of the connection once it is open.
-    :ivar routed: whether the port's router has chosen the judge, whatever the listeners' host names say.
     :ivar when_open: called with it once its protocol has begun.
     """
 
-    owner: TLSOwner
-    tls: SSL.Connection | None = None
-    judge: Judge | None = None
-    server_name: str | None = None
-    hello: ClientHello | None = None
-    fingerprints: Fingerprints | None = None
-    state = HELLO
     hearing: Hearing | None = None
     info: ConnectionInfo | None = None
-    routed = False
     when_open: tuple[Callable[[TLSServer], None], ...] = ()
-    _decision: Deferred[Any] | None = None
-    _later: IDelayedCall | None = None
-    _refused = False
     _paused = False
     _own_end_closed = False
     _peer_end_closed = False
-    _low_water_mark = 1
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -131,59 +103,21 @@ class TLSServer(Server):
         self._peer_end_closed = True
         return _DONE
 
-    def _look_at_hello(self) -> Why:
-        """Choose the listener, by the ClientHello where what it says makes a difference."""
-        choice = self.owner.only
-        if choice is None:
-            try:
-                peeked = self.socket.recv(MAX_CLIENT_HELLO + 1, socket.MSG_PEEK)
-            except OSError as error:
-                return None if error.errno in (EAGAIN, EWOULDBLOCK) else self._gone()
-            if not peeked:
-                return self._gone()
-            try:
-                hello = parse_client_hello(peeked, MAX_CLIENT_HELLO)
-                if hello is not None and self.owner.fingerprints:
-                    self.fingerprints = fingerprints(hello.message)
-            except NotTLS as error:
-                return self._not_tls(peeked, str(error))
-            except BadClientHello as error:
-                return self.refuse(Reason.BAD_CLIENT_HELLO, str(error), ALERT_DECODE_ERROR)
-            if hello is None:
-                return self._wait_for_more(len(peeked))
-            self._set_low_water_mark(1)
-            self.hello = hello
-            self.server_name = hello.server_name
-            router = self.owner.router
-            if router is not None:
-                return self._ask(router, hello, len(peeked))
-            return self.owner.lead(self)
-        return self.begin(*choice)
-
-    def _not_tls(self, peeked: bytes, problem: str) -> Why:
-        is_http = looks_like_http(peeked)
-        if is_http is None:
-            return self._wait_for_more(len(peeked))
-        if is_http:
-            return self.refuse(Reason.PLAIN_HTTP, f"a {peeked.split(b' ')[0].decode('ascii')} request", ANSWER)
-        return self.refuse(Reason.NOT_TLS, problem)
-
-    def _ask(self, router: Router, hello: ClientHello, seen: int) -> Why:
-        """Have the port's router decide; the time for the handshake goes on."""
-        way = router.route(hello, str(self.hostname))
-        if not isinstance(way, Deferred):
-            return router.follow(self, way)
-        self._wait_for(way, lambda way: router.follow(self, way))
-        return None if self._decision is None else self._wait_for_more(seen)
-
-    def begin(self, context: SSL.Context | None, judge: Judge) -> Why:
+    def begin(self, context: Found, judge: Judge) -> Why:
         """Begin with TLS, as a listener decides.
 
-        :param context: ``None`` refuses the name.
+        :param context: that the name leads to there.
         """
         self.judge = judge
-        if context is None:
-            return self.refuse(Reason.UNRECOGNIZED_NAME, str(self.server_name), ALERT_UNRECOGNIZED_NAME)
+        if not isinstance(context, SSL.Context):
+            if isinstance(context, Deferred):
+                self._wait_for(context, self._keep)
+                return None
+            refusal = context or Reject(Reason.UNRECOGNIZED_NAME, str(self.server_name))
+            unknown = refusal.code == Reason.UNRECOGNIZED_NAME
+            return self.refuse(
+                refusal.code, refusal.detail, ALERT_UNRECOGNIZED_NAME if unknown else ALERT_INTERNAL_ERROR
+            )
         reason = self.judge.may_begin(self)
         if reason is not None:
             alert = ALERT_HANDSHAKE_FAILURE if reason is Reason.NO_TRUST_ANCHOR else b""
@@ -193,48 +127,13 @@ class TLSServer(Server):
         self.hearing = self.judge.begin(self, context)
         return self._handshake()
 
-    def _wait_for_more(self, seen: int) -> Why:
-        """Wait, without spinning on what has been peeked at: polling is level-triggered."""
-        if seen >= self._low_water_mark:
-            self._set_low_water_mark(seen + 1)
-            return None
-        # Woken by something else than enough bytes; or a Unix socket, which does not heed the mark.
-        poll = select.poll()
-        poll.register(self.socket, select.POLLRDHUP)
-        if poll.poll(0):
-            return self._gone()
-        self.stopReading()
-        self._later = self.reactor.callLater(LOOK_AGAIN, self._look_again)
+    def _keep(self, found: SSL.Context | Reject) -> Why:
+        """Go on with a context when the ClientHello, which is still there, is next come to.
+
+        Many clients may have waited for one certificate: all at once they would hold up everybody else.
+        """
+        self._found = found
         return None
-
-    def _look_again(self) -> None:
-        self._later = None
-        if self.connected and self.state == HELLO and not self._refused:
-            self.startReading()
-
-    def _look_no_more(self) -> None:
-        later, self._later = self._later, None
-        if later is not None:
-            later.cancel()
-
-    def _set_low_water_mark(self, size: int) -> None:
-        if size != self._low_water_mark:
-            self._low_water_mark = size
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
-
-    def _gone(self) -> Why:
-        detail = "before a ClientHello" if self._decision is None else "while the router was deciding"
-        self._refuse(Reason.CLIENT_CLOSED, detail)
-        return _LOST
-
-    def give_away(self) -> socket.socket:
-        """Give the socket to another transport, before anything was read from it; this one is at its end."""
-        self._set_low_water_mark(1)
-        self._look_no_more()
-        self.owner.deadlines.forget(self)
-        self.stopReading()
-        self.connected, self.disconnected, self._refused = 0, 1, True
-        return self.socket  # type: ignore[no-any-return]  # Twisted's
 
     def _handshake(self) -> Why:
         tls, judge, hearing = self.tls, self.judge, self.hearing
@@ -272,45 +171,6 @@ class TLSServer(Server):
         except OSError:
             return False
 
-    def _wait_for(self, decision: Deferred[Any], go_on: Callable[[Any], Why]) -> None:
-        """Let policies or a router decide."""
-        self._decision = decision
-        decision.addErrback(self._decision_failed)
-        decision.addCallback(self._decided, go_on)
-
-    def _look_whether_it_left(self) -> Why:
-        """Read nothing while something is decided, but notice an end."""
-        try:
-            peeked = self.socket.recv(MAX_CLIENT_HELLO + 1 if self.state == HELLO else 1, socket.MSG_PEEK)
-        except OSError as error:
-            return None if error.errno in (EAGAIN, EWOULDBLOCK) else _LOST
-        if self.state == HELLO and peeked:
-            return self._wait_for_more(len(peeked))
-        if not peeked:
-            return _LOST
-        self.stopReading()
-        return None
-
-    def _decision_failed(self, failure: Failure) -> Reject:
-        if not failure.check(CancelledError):
-            _log.failure("policies deciding about {transport!r}", failure, transport=self)
-        return Reject(Reason.INTERNAL_ERROR, "the gateway failed to judge it")
-
-    def _decided(self, verdict: Any, go_on: Callable[[Any], Why]) -> None:
-        self._decision = None
-        if not self.connected or self._refused or self._aborting:
-            return  # it is at its end, which has cancelled the decision or will
-        self._look_no_more()
-        self._set_low_water_mark(1)
-        self.startReading()
-        try:
-            why = go_on(verdict)
-        except Exception:
-            _log.failure("beginning with {transport!r}", transport=self)
-            why = _LOST
-        if why is not None:
-            self.connectionLost(Failure(why))
-
     def _go_on_with(self, verdict: Any) -> Why:
         """Begin with the protocol that was decided for, or refuse."""
         self.state = HANDSHAKE
@@ -335,35 +195,6 @@ class TLSServer(Server):
         """Read on."""
         self._paused = False
         super().resumeProducing()
-
-    # --- refusing ---------------------------------------------------------------------------
-
-    def refuse(self, reason: str, detail: str, alert: bytes = b"") -> Why:
-        """End the connection before it was open; an alert that OpenSSL wrote is already on its way.
-
-        :param alert: an alert record, or an answer, to send in the clear, OpenSSL having sent nothing.
-        """
-        self._refuse(reason, detail)
-        if alert:
-            try:
-                self.socket.send(alert)
-            except OSError:
-                return _LOST
-        elif self.tls is None:
-            return _LOST
-        self._set_low_water_mark(1)
-        return self._begin_linger()
-
-    def _refuse(self, reason: str, detail: str) -> None:
-        if self.state != OPEN and not self._refused:
-            self._refused = True
-            self.owner.refused(self, reason, detail)
-
-    def deadline_passed(self) -> None:
-        """End a handshake that takes too long, or a peer that never closes; see ``Deadlines``."""
-        if self.connected:
-            self._refuse(Reason.HANDSHAKE_TIMEOUT, "")
-        super().deadline_passed()
 
     # --- writing ----------------------------------------------------------------------------
 
