@@ -24,6 +24,7 @@ from edgegw.deadlines import Deadlines
 from edgegw.proxied import ProxyFacts
 
 __all__ = [
+    "Addresses",
     "LINGER_BYTES",
     "LINGER_SECONDS",
     "UNIX_PEER",
@@ -36,6 +37,7 @@ __all__ = [
     "Why",
     "connect_tcp",
     "connect_unix",
+    "hand_over",
 ]
 
 #: Why the reactor is to disconnect a transport; ``None`` goes on.
@@ -144,7 +146,46 @@ _FINISHED: Final = Failure(ConnectionDone())
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
-class Server(EagerWriter, tcp.Server):
+class Addresses:
+    """Tells both ends of an accepted connection.
+
+    :ivar client: the peer's address, as the system gives it but for its first part, which may be :data:`UNIX_PEER`.
+    :ivar proxied: what a proxy in front said, which told ``client`` then.
+    """
+
+    socket: Any
+    client: tuple[Any, ...]
+    proxied: ProxyFacts | None = None
+
+    def getHost(self) -> Any:
+        """Give the gateway's end: ``IPv4Address``, ``IPv6Address`` or ``UNIXAddress``.
+
+        It is an IPv4 address on a connection over IPv4, whatever the port listens on; and what the client has connected
+        to where a proxy in front has told that.
+        """
+        proxied = self.proxied
+        if proxied is not None and proxied.destination is not None:
+            host, port = proxied.destination
+            kind = address.IPv6Address if ":" in host else address.IPv4Address
+            return kind("TCP", host, port)
+        own = self.socket.getsockname()
+        if not isinstance(own, tuple):
+            return address.UNIXAddress(own)
+        if len(self.client) == 4:
+            return address.IPv6Address("TCP", *own[:4])
+        return address.IPv4Address("TCP", own[0].removeprefix("::ffff:"), own[1])
+
+    def getPeer(self) -> Any:
+        """Give the peer's end, of the same kind; a peer of a Unix socket has no name."""
+        client = self.client
+        if client[0] == UNIX_PEER:
+            return address.UNIXAddress(None)
+        if len(client) == 4:
+            return address.IPv6Address("TCP", *client)
+        return address.IPv4Address("TCP", *client)
+
+
+class Server(EagerWriter, Addresses, tcp.Server):
     """An accepted connection that can close without losing its last words.
 
     Closing a socket with unread input resets the connection, and the peer's kernel then throws away
@@ -184,8 +225,6 @@ class Server(EagerWriter, tcp.Server):
         self.client = client
         self.owner = owner
         self.hostname = client[0]
-        if len(client) == 4:
-            self._addressType = address.IPv6Address
         self.connected = 1
         self.started = monotonic()
         self.startReading()
@@ -260,32 +299,6 @@ class Server(EagerWriter, tcp.Server):
         else:
             super().readConnectionLost(reason)
 
-    def getHost(self) -> Any:
-        """Give the gateway's end: ``IPv4Address``, ``IPv6Address`` or ``UNIXAddress``.
-
-        It is an IPv4 address on a connection over IPv4, whatever the port listens on; and what the client has connected
-        to where a proxy in front has told that.
-        """
-        proxied = self.proxied
-        if proxied is not None and proxied.destination is not None:
-            host, port = proxied.destination
-            kind = address.IPv6Address if ":" in host else address.IPv4Address
-            return kind("TCP", host, port)
-        own = self.socket.getsockname()
-        if not isinstance(own, tuple):
-            return address.UNIXAddress(own)
-        if self._addressType is address.IPv6Address:
-            return address.IPv6Address("TCP", *own[:4])
-        return address.IPv4Address("TCP", own[0].removeprefix("::ffff:"), own[1])
-
-    def getPeer(self) -> Any:
-        """Give the peer's end, of the same kind; a peer of a Unix socket has no name."""
-        if self.hostname == UNIX_PEER:
-            return address.UNIXAddress(None)
-        if self._addressType is address.IPv6Address:
-            return address.IPv6Address("TCP", *self.client)
-        return address.IPv4Address("TCP", *self.client)
-
     def connectionLost(self, reason: Failure) -> None:
         """Free everything, tell the protocol and the owner; what Twisted's does, in one place."""
         if self.disconnected:
@@ -313,6 +326,17 @@ class Server(EagerWriter, tcp.Server):
         if protocol is not None:
             protocol.connectionLost(reason)
         self.owner.lost(self)
+
+
+def hand_over(reactor: Any, before: Any, after: Any) -> None:
+    """Have what is read on a socket told to another than before; nothing of either is written.
+
+    :param before: a transport, whether it reads or not.
+    """
+    shorter = getattr(reactor, "hand_over", None)
+    if shorter is None or not shorter(before, after):
+        before.stopReading()
+        reactor.addReader(after)
 
 
 class Client(EagerWriter, tcp.Client):  # type: ignore[misc]  # reading and writing replaced on purpose

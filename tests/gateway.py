@@ -56,9 +56,11 @@ from edgegw.names import canonical_name
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import ListenerMetrics, Metrics
 from edgegw.proxy.generation import Generation
+from edgegw.proxy.splice import SocketEnd
 from edgegw.tcp import Client, Server
 from edgegw.testing import ANY_USAGE, BOTH, CLIENT, CODE_SIGNING, NO_USAGE, SERVER, Authority, Issued
 from edgegw.tls.port import ListeningPort
+from edgegw.upstream.dialling import SocketDialling
 
 __all__ = [
     "ANY_USAGE",
@@ -284,7 +286,8 @@ class RunningGateway:
         await deferLater(reactor, 0, lambda: None)
 
     def _all_gone(self) -> bool:
-        left = [one for one in (*reactor.getReaders(), *reactor.getWriters()) if isinstance(one, (Client, Server))]
+        kinds = (Client, Server, SocketEnd, SocketDialling)
+        left = [one for one in (*reactor.getReaders(), *reactor.getWriters()) if isinstance(one, kinds)]
         return not left and not any(one.connections for one in self.metrics.upstreams.values())
 
 

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from edgegw.api import ClientHelloFacts, PassThrough, sni_router
 from edgegw.model import ConnectionLimits, Endpoint, SNIRouterUse, Upstream, UpstreamLimits
+from edgegw.proxy import tunnels
 from edgegw.testing import FakeEnvironment
 from edgegw.upstream import pool
 from edgegw.verdict import Reason
@@ -209,9 +210,10 @@ class TunnelCase(TestCase):
         """Bytes that lie in the gateway."""
         total = 0
         for one in self.transports():
-            total += one.unsent + sum(map(len, one.protocol._held))
-            if one.protocol._far is not None:
-                total += one.protocol._far.unsent
+            tunnel = one.protocol or one
+            total += one.unsent + sum(map(len, tunnel._held) if one.protocol else [len(tunnel._held)])
+            if tunnel._far is not None:
+                total += tunnel._far.unsent
         return total
 
     async def quiet(self) -> None:
@@ -282,8 +284,6 @@ class BytesTests(TunnelCase):
         """The time for a handshake is not a tunnel's: it goes on when that is over."""
         await self.start(limits=ConnectionLimits(handshake_timeout=0.2))
         client, far = await self.pair()
-        (transport,) = self.transports()
-        self.assertEqual(transport.deadline, float("inf"))
         await deferLater(reactor, 0.8)
         client.transport.write(b"still here")
         await far.heard(b"still here")
@@ -432,6 +432,25 @@ class EndTests(TunnelCase):
             self.assertFalse(ends[1 - number].closed_cleanly)
         await self.quiet()
 
+    async def test_a_reset_behind_the_end(self) -> None:
+        """An upstream that has said everything and is gone takes nothing of it from a client that still reads."""
+        await self.start()
+        client, far = await self.pair()
+        client.transport.pauseProducing()
+        data = os.urandom(400_000)
+        far.transport.write(data)
+        far.transport.loseConnection()
+        await far.gone()
+        await until(lambda: self.running.counts("past").bytes_sent == len(data))
+        await until(lambda: not self.queued())
+        while self.transports():
+            client.transport.write(b"is anybody there?")
+            await deferLater(reactor, 0.01)
+        client.transport.resumeProducing()
+        await until(lambda: client.ended or client.reason is not None)
+        self.assertEqual(client.received, data)
+        await self.quiet()
+
     async def test_a_reset_in_a_flood(self) -> None:
         """An end that goes away while much is on its way to it leaves nothing behind."""
         await self.start()
@@ -543,26 +562,24 @@ class ConnectTests(TunnelCase):
     def delay(self) -> list[Callable[[], None]]:
         """Have connections begin only when the test says so."""
         held: list[Callable[[], None]] = []
-        real = pool.connect_tcp
 
-        class Connector:
-            made: Any = None
+        def resolve(name: str) -> Deferred[str]:
+            resolved: Deferred[str] = Deferred()
+            held.append(lambda: resolved.callback("127.0.0.1"))
+            return resolved
 
-            def disconnect(self) -> None:
-                if self.made is not None:
-                    self.made.disconnect()
-
-        def connect_later(*arguments: Any) -> Connector:
-            connector = Connector()
-
-            def begin() -> None:
-                connector.made = real(*arguments)
-
-            held.append(begin)
-            return connector
-
-        self.patch(pool, "connect_tcp", connect_later)
+        self.patch(pool, "_socket_address", lambda endpoint: None)
+        self.patch(reactor, "resolve", resolve)
         return held
+
+    def client_ended(self) -> bool:
+        """Whether the gateway knows that its client sends no more."""
+        (tunnel,) = self.transports()
+        return tunnel.ended if tunnel.protocol is None else tunnel.protocol._client_ended
+
+    def dialling(self) -> bool:
+        """Whether a tunnel is being connected."""
+        return any(getattr(one.protocol or one, "_dialling", None) is not None for one in self.transports())
 
     async def test_bytes_before_the_upstream(self) -> None:
         """What a client sends while the upstream is connected to is kept, up to a bound, and arrives whole."""
@@ -588,7 +605,7 @@ class ConnectTests(TunnelCase):
         await self.start()
         client = await self.connect(HELLO + b"last words")
         client.transport.loseWriteConnection()
-        await until(lambda: held and self.transports()[0].protocol._client_ended)
+        await until(lambda: held and self.client_ended())
         held[0]()
         far = await self.far.end()
         await until(lambda: far.ended)
@@ -608,9 +625,9 @@ class ConnectTests(TunnelCase):
         client.transport.abortConnection()
         await self.quiet()
         held[0]()
-        await until(lambda: self.far.ends and self.far.ends[0].ended)
-        self.assertEqual(self.far.ends[0].received, b"")
         await self.quiet()
+        await until(lambda: all(one.ended for one in self.far.ends))
+        self.assertEqual([one for one in self.far.ends if one.received], [])
 
     async def test_the_client_leaves_while_connecting(self) -> None:
         """A connection that is being opened when the client leaves is given up."""
@@ -625,7 +642,7 @@ class ConnectTests(TunnelCase):
             one.connect_ex(full.getsockname())
         await self.start(Endpoint(*full.getsockname()), connect_timeout=60.0)
         client = await self.connect()
-        await until(lambda: self.transports() and getattr(self.transports()[0].protocol, "_dialling", None))
+        await until(self.dialling)
         client.transport.abortConnection()
         await self.quiet()
         self.assertEqual(set(self.running.metrics.upstream("far").connect_failures.values()), {0})
@@ -707,3 +724,59 @@ class LimitTests(TunnelCase):
         client = await self.connect(get())
         await until(lambda: client.ended or client.reason is not None)
         self.assertEqual(self.far.ends, [])
+
+
+class OnTransports:
+    """The same on transports, as where TLS is spoken at one end."""
+
+    def setUp(self) -> None:
+        """Have no bare sockets used."""
+        self.patch(tunnels, "_is_bare", lambda upstream: False)  # type: ignore[attr-defined]  # a test case's
+
+    def delay(self) -> list[Callable[[], None]]:
+        """See ``ConnectTests``."""
+        held: list[Callable[[], None]] = []
+        real = pool.connect_tcp
+
+        class Connector:
+            made: Any = None
+
+            def disconnect(self) -> None:
+                if self.made is not None:
+                    self.made.disconnect()
+
+        def connect_later(*arguments: Any) -> Connector:
+            connector = Connector()
+
+            def begin() -> None:
+                connector.made = real(*arguments)
+
+            held.append(begin)
+            return connector
+
+        self.patch(pool, "connect_tcp", connect_later)  # type: ignore[attr-defined]  # as in setUp
+        return held
+
+
+class BytesOnTransportsTests(OnTransports, BytesTests):
+    """As the name says, and those that follow."""
+
+
+class UpstreamLimitsOnTransportsTests(OnTransports, UpstreamLimitTests):
+    pass
+
+
+class PaceOnTransportsTests(OnTransports, PaceTests):
+    pass
+
+
+class EndsOnTransportsTests(OnTransports, EndTests):
+    pass
+
+
+class ConnectOnTransportsTests(OnTransports, ConnectTests):
+    pass
+
+
+class LimitsOnTransportsTests(OnTransports, LimitTests):
+    pass

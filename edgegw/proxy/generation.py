@@ -25,13 +25,13 @@ from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.connection import HTTPConnection
 from edgegw.proxy.fingerprinting import needs_fingerprints
-from edgegw.proxy.passthrough import Closing, PassthroughListener, tunnel_for
+from edgegw.proxy.passthrough import Closing, PassthroughListener, TCPListener, tunnel_for
 from edgegw.proxy.policing import chain_of, policies_of, with_its_policies
 from edgegw.proxy.routed import RoutedConnection
 from edgegw.proxy.site import Site
 from edgegw.proxy.sites import SiteBuilder
-from edgegw.proxy.tunnel import Tunnel
 from edgegw.proxy.tunnel_routes import TunnelRoutes
+from edgegw.proxy.tunnels import Tunnels
 from edgegw.tls.context import ContextError
 from edgegw.tls.listener import BuildProtocol, TLSListener
 from edgegw.tls.port import ListeningPort, PortKey, listen
@@ -157,7 +157,7 @@ class Generation:
             )
             self._profiles[key] = profile
             for one in listeners:
-                if isinstance(one, PassthroughListener):
+                if isinstance(one, (PassthroughListener, TCPListener)):
                     one.profile = profile
                 elif one.site is not None and profile.tells_names_apart:
                     one.site.profile = profile
@@ -173,7 +173,7 @@ class Generation:
     def _build_router(self, use: SNIRouterUse, listeners: list[AnyListener]) -> PortRouter:
         metrics = self._metrics.listener(use.name)
         tunnels = {
-            name: partial(Tunnel, upstream, metrics, self._deadlines)
+            name: Tunnels(upstream, metrics, self._deadlines, self._reactor)
             for name, upstream in self._sites.upstreams.items()
             if isinstance(upstream, UpstreamPool)
         }
@@ -206,20 +206,17 @@ class Generation:
     def _build_tunnels(self, listener: Listener) -> AnyListener:
         """Make a listener whose connections go to an upstream as the bytes that they are."""
         metrics = self._metrics.listener(listener.name)
-        routes = TunnelRoutes.of(self.gateway, listener, self._sites.upstreams, self._metrics)
+        routes = TunnelRoutes.of(
+            self.gateway, listener, self._sites.upstreams, self._metrics, self._deadlines, self._reactor
+        )
         if listener.mode is TLSMode.PASSTHROUGH:
-            return PassthroughListener(listener, metrics, routes, self._record, self._deadlines)
+            return PassthroughListener(listener, metrics, routes, self._record)
+        if listener.protocol is ListenerProtocol.TCP:
+            return TCPListener(listener, metrics, routes)
 
         def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> Any:
-            if listener.protocol is ListenerProtocol.TCP:
-                # With TLS it was asked when the name was known.
-                refusal = routes.refuse(None)
-                if refusal is not None:
-                    metrics.refuse(refusal.code)
-            return Closing() if refusal is not None else tunnel_for(routes, info, self._deadlines)
+            return Closing() if refusal is not None else tunnel_for(routes, info)
 
-        if listener.protocol is ListenerProtocol.TCP:
-            return PlainListener(listener, metrics, build_protocol)
         return self._build_secure(listener, build_protocol, False, False, routes.refuse)
 
     def _build_secure(

@@ -1,12 +1,13 @@
 """Listeners that let bytes through without looking into them, whatever they are inside of."""
 from __future__ import annotations
 
+import socket
 from time import monotonic
 from typing import Any
 
 from twisted.internet import protocol
+from twisted.python.failure import Failure
 
-from edgegw.deadlines import Deadlines
 from edgegw.identity import CertificateStatus, ConnectionInfo
 from edgegw.model import Listener
 from edgegw.observe.handshakes import HandshakeRecord
@@ -17,13 +18,13 @@ from edgegw.proxy.tunnel_routes import TunnelBackend, TunnelRoutes, TunnelTarget
 from edgegw.tcp import Why
 from edgegw.tls.admission import Admission
 from edgegw.tls.listener import LIMITS
-from edgegw.tls.profile import PortProfile
+from edgegw.tls.profile import PlainListener, PortProfile
 from edgegw.tls.routing import Passage
 from edgegw.tls.transport import TLSServer
-from edgegw.verdict import Reason
+from edgegw.verdict import Reason, Reject
 from edgegw.wire.fingerprints import Fingerprints
 
-__all__ = ["Closing", "PassthroughListener", "RoutedTunnel", "tunnel_for"]
+__all__ = ["Closing", "PassthroughListener", "RoutedTunnel", "TCPListener", "tunnel_for"]
 
 
 class Closing(protocol.Protocol):
@@ -36,34 +37,77 @@ class Closing(protocol.Protocol):
 
 
 class RoutedTunnel(Tunnel):
-    """A tunnel that a route has led to its upstream."""
+    """A tunnel that a route has led to its upstream, on a transport on which TLS is spoken with the client."""
 
-    def __init__(self, target: TunnelTarget, backend: TunnelBackend, deadlines: Deadlines) -> None:
-        super().__init__(backend.upstream, backend.metrics, deadlines)
+    def __init__(self, target: TunnelTarget, backend: TunnelBackend, info: ConnectionInfo) -> None:
+        super().__init__(backend.tunnels.settings, info)
         self._target = target
         self._backend = backend
 
     def connectionMade(self) -> None:
         """Called by the client's transport."""
-        self._target.counts.connections += 1
-        self._backend.metrics.connections += 1
-        self._backend.metrics.connections_total += 1
+        self._target.begun(self._backend)
         super().connectionMade()
 
-    def connectionLost(self, reason: Any = protocol.connectionDone) -> None:
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """Called by the client's transport."""
-        self._target.counts.connections -= 1
-        self._backend.metrics.connections -= 1
+        self._target.ended(self._backend)
         super().connectionLost(reason)
 
 
-def tunnel_for(routes: TunnelRoutes, info: ConnectionInfo, deadlines: Deadlines) -> protocol.Protocol:
+def tunnel_for(routes: TunnelRoutes, info: ConnectionInfo) -> protocol.Protocol:
     """Give the protocol for a connection that its route has let in."""
     target = routes.find(info.server_name)
     backend = None if target is None else target.choose()
     if target is None or backend is None:
         return Closing()
-    return RoutedTunnel(target, backend, deadlines)
+    return RoutedTunnel(target, backend, info)
+
+
+class _RoutedPassage(Passage):
+    """A connection that a route has led to its upstream, and on which nobody speaks TLS here."""
+
+    def __init__(
+        self, profile: PortProfile, metrics: ListenerMetrics, target: TunnelTarget, backend: TunnelBackend
+    ) -> None:
+        super().__init__(profile, metrics)
+        self._target = target
+        self._backend = backend
+        target.begun(backend)
+
+    def lost(self, transport: Any) -> None:
+        """See ``Owner``."""
+        self._target.ended(self._backend)
+        super().lost(transport)
+
+
+class TCPListener(PlainListener):
+    """A listener with the protocol TCP.
+
+    :ivar profile: of its port; whoever builds that sets it.
+    """
+
+    profile: PortProfile
+
+    def __init__(self, model: Listener, metrics: ListenerMetrics, routes: TunnelRoutes) -> None:
+        super().__init__(model, metrics, _no_protocol)
+        self.routes = routes
+
+    def accept(self, sock: socket.socket, client: tuple[Any, ...], proxied: ProxyFacts | None) -> None:
+        """See ``PlainListener``."""
+        target = self.routes.find(None)
+        refusal = Reject(Reason.NO_ROUTE) if target is None else target.refuse()
+        backend = None if target is None or refusal is not None else target.choose()
+        if target is None or backend is None:
+            self.turned_away(client, Reason.NO_BACKEND if refusal is None else Reason(refusal.code))
+            sock.close()
+            self.profile.dismiss(client[0])
+            return
+        _RoutedPassage(self.profile, self.metrics, target, backend).accept(sock, client, proxied, backend.tunnels)
+
+
+def _no_protocol(info: ConnectionInfo) -> Any:
+    raise AssertionError("no protocol runs on a connection that is passed on")
 
 
 class PassthroughListener:
@@ -80,13 +124,11 @@ class PassthroughListener:
         metrics: ListenerMetrics,
         routes: TunnelRoutes,
         record: HandshakeRecord,
-        deadlines: Deadlines,
     ) -> None:
         self.model = model
         self.metrics = metrics
         self.routes = routes
         self._record = record
-        self._deadlines = deadlines
         self._admission = Admission(metrics, model.limits.max_connections, model.limits.connection_rate)
 
     def take(self, transport: TLSServer) -> Why:
@@ -103,7 +145,7 @@ class PassthroughListener:
             return transport.refuse(refusal.code, refusal.detail)
         backend = target.choose()
         assert backend is not None  # it would have been refused
-        Passage(self.profile, self.metrics).begin(transport, RoutedTunnel(target, backend, self._deadlines))
+        _RoutedPassage(self.profile, self.metrics, target, backend).begin(transport, backend.tunnels)
         return None
 
     def turned_away(

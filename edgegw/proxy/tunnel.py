@@ -5,64 +5,49 @@ others where one cannot be reached, and copies both ways: whoever sends is made 
 no time more lies here than a transport's buffer and one read for each direction.  An end that sends no more is passed
 on as such, and an end that is reset resets the other.
 
-It runs on any transport of :mod:`edgegw.tcp`.  A generation that is retired leaves its tunnels alone: they go on until
-they end, or until the service cuts them because ``drain_timeout`` is over.
+It runs on any transport of :mod:`edgegw.tcp`; where nobody speaks TLS at either end,
+:class:`edgegw.proxy.splice_tunnel.SpliceTunnel` does the same for less.  A generation that is retired leaves its
+tunnels alone: they go on until they end, or until the service cuts them because ``drain_timeout`` is over.
 """
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet import protocol
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from edgegw.deadlines import Deadlines
 from edgegw.identity import ConnectionInfo, Identity
-from edgegw.observe.counters import TunnelMetrics
-from edgegw.observe.metrics import ListenerMetrics
 from edgegw.proxy.pace import Source
+from edgegw.proxy.tunnel_reach import ReachesUpstream
+from edgegw.proxy.tunnel_settings import MAX_HELD, TunnelSettings
 from edgegw.tcp import UNIX_PEER
 from edgegw.upstream.pool import EndpointPool, Opening, failure_word
-from edgegw.upstream.upstream import UpstreamPool
-from edgegw.upstream.waiting import NO_ROOM
 
 __all__ = ["Tunnel"]
 
-#: Bytes of the client's that are taken before the upstream can have them; more waits in its socket.
-MAX_HELD: Final = 65_536
-
-_log = Logger(namespace="edgegw.tunnel")
-
-
 @implementer(IHalfCloseableProtocol)
-class Tunnel(protocol.Protocol):
+class Tunnel(ReachesUpstream, protocol.Protocol):
     """The client's end.
 
-    :param upstream: where to; its ``connect_timeout`` holds for each endpoint, its ``idle_timeout`` for the time
-        without a byte that either end sends or takes.
-    :param metrics: counts the bytes, as they are on the wire.
+    :param info: what is known of the client, for the upstream's PROXY header; what its transport tells unless it is
+        given.
     :ivar deadline: see :class:`edgegw.deadlines.Deadlines`.
     """
 
     transport: Any
-    #: There is no request whose header could be looked at.
-    header_lines = b""
     deadline = inf
     watched_until = inf
 
-    def __init__(self, upstream: UpstreamPool, metrics: ListenerMetrics | TunnelMetrics, deadlines: Deadlines) -> None:
-        self._upstream = upstream
-        self._metrics = metrics
-        self._deadlines = deadlines
-        self._idle_timeout = upstream.model.idle_timeout
-        self._dialling: Opening | None = None
-        self._tried: Collection[EndpointPool] = ()
+    def __init__(self, settings: TunnelSettings, info: ConnectionInfo | None = None) -> None:
+        self._settings = settings
+        self._info = info
+        self._metrics = settings.metrics
+        self._deadlines = settings.deadlines
+        self._idle_timeout = settings.idle_timeout
         self._far: Any = None
         self._held: list[bytes] = []
         self._held_size = 0
@@ -76,41 +61,28 @@ class Tunnel(protocol.Protocol):
 
     @property
     def info(self) -> ConnectionInfo:
-        """What may be known of the client: its address and the name that it asked for."""
+        """What may be known of the client: its address and the name that it asked for, unless there is more."""
+        if self._info is not None:
+            return self._info
         transport = self.transport
         peer = getattr(transport.getPeer(), "host", UNIX_PEER)
         return ConnectionInfo("", Identity(), peer, server_name=transport.server_name, proxied=transport.proxied)
 
     def connectionMade(self) -> None:
         """Called by the client's transport."""
-        endpoint = self._upstream.next_endpoint(self)
-        if endpoint is None:
-            _log.warn("upstream {upstream}: there is no endpoint", upstream=self._upstream.model.name)
-            self.transport.loseConnection()
-        else:
-            self._connect(endpoint)
+        self.reach_upstream()
 
-    def _connect(self, endpoint: EndpointPool) -> None:
-        line = endpoint.line
-        if line is None or line.has_room():
-            self._dialling = _Dialling(self, endpoint)
-        else:
-            self._dialling = line.wait(_Turn(self, endpoint), _never, partial(self.connect_failed, endpoint))
+    def dial(self, endpoint: EndpointPool) -> Opening:
+        """See ``ReachesUpstream``."""
+        return _Dialling(self, endpoint)
 
-    def connect_failed(self, endpoint: EndpointPool, word: str, text: str) -> None:
-        """An endpoint cannot be reached: try the next one, or close."""
-        self._dialling = None
-        upstream = self._upstream
-        _log.warn(
-            "upstream {upstream}: cannot connect to {endpoint}: {word}: {text}",
-            upstream=upstream.model.name, endpoint=str(endpoint.endpoint), word=word, text=text,
-        )
-        self._tried = {*self._tried, endpoint}
-        following = None if word == NO_ROOM else upstream.another_endpoint(self, self._tried)
-        if following is None:
-            self.transport.loseConnection()
-        else:
-            self._connect(following)
+    def unreachable(self) -> None:
+        """See ``ReachesUpstream``."""
+        self.transport.loseConnection()
+
+    def time_is_up(self) -> None:
+        """See ``ReachesUpstream``."""
+        self._end()
 
     def connected_to(self, far: Any) -> None:
         """The upstream's end is open.
@@ -195,16 +167,24 @@ class Tunnel(protocol.Protocol):
 
     def deadline_passed(self) -> None:
         """See ``Deadlines``: nothing was sent for a while."""
-        unsent = sum(transport.unsent for transport in (self.transport, self._far) if transport.connected)
-        taken = self._sent - unsent
-        if not unsent and not (self._client_ended and self._far_ended):
-            self._close()
-            # Should an end's kernel not even have room for its end.
-            self._deadlines.watch(self, monotonic() + self._idle_timeout)
-        elif taken == self._taken or not unsent:
-            self._cut()
+        taken = self._sent - self._unsent()
+        if taken == self._sent or taken == self._taken:
+            self._end()
         else:
             self._taken = taken
+            self._deadlines.watch(self, monotonic() + self._idle_timeout)
+
+    def _unsent(self) -> int:
+        ends = (self.transport, self._far)
+        return sum(transport.unsent for transport in ends if transport is not None and transport.connected)
+
+    def _end(self) -> None:
+        """End it now: in order, unless an end does not take what is there for it."""
+        if self._unsent() or self._held or (self._client_ended and self._far_ended):
+            self._cut()
+        else:
+            self._close()
+            # Should an end's kernel not even have room for its end.
             self._deadlines.watch(self, monotonic() + self._idle_timeout)
 
     def writeConnectionLost(self) -> None:
@@ -212,21 +192,22 @@ class Tunnel(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """Called by the client's transport."""
-        if self._dialling is not None:
-            self._dialling.cancel()
-            self._dialling = None
+        self.reach_no_more()
         self._held = []
-        self._end_is_gone(self._far)
+        self._end_is_gone(self._client_ended, self._far)
 
     def upstream_lost(self) -> None:
         """The connection to the upstream is gone."""
-        self._end_is_gone(self.transport)
+        self._end_is_gone(self._far_ended, self.transport)
 
-    def _end_is_gone(self, other: Any) -> None:
+    def _end_is_gone(self, had_ended: bool, other: Any) -> None:
         self._open -= 1
         if not self._open:
             self._deadlines.forget(self)
-        elif not (self._client_ended and self._far_ended):
+        elif had_ended:
+            # It has said everything: a reset would take from the other what it has not read yet.
+            self._close()
+        else:
             other.abortConnection()
 
 
@@ -257,22 +238,6 @@ class _FarEnd(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._endpoint.closed()
         self._tunnel.upstream_lost()
-
-
-class _Turn:
-    """What a tunnel waits for in its upstream's line: no connection that was there before is of any use to it."""
-
-    def __init__(self, tunnel: Tunnel, endpoint: EndpointPool) -> None:
-        self._tunnel = tunnel
-        self._endpoint = endpoint
-
-    def open(self, connected: object, failed: object, client: object) -> _Dialling:
-        """There is room now."""
-        return _Dialling(self._tunnel, self._endpoint)
-
-
-def _never(connection: object) -> None:
-    """Take a connection that nobody gives."""
 
 
 class _Dialling(protocol.ClientFactory):

@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from edgegw.balancing.shares import Shares
+from edgegw.deadlines import Deadlines
 from edgegw.match.server_names import ServerNames
 from edgegw.model import Gateway, Listener, Protocol, TCPRoute, TLSRoute
 from edgegw.names import intersection
 from edgegw.observe.counters import AdmissionCounts, TunnelMetrics
 from edgegw.observe.metrics import Metrics
 from edgegw.proxy.plugin_backend import PluginUpstream
+from edgegw.proxy.tunnels import Tunnels
 from edgegw.tls.admission import Admission
 from edgegw.upstream.upstream import UpstreamPool
 from edgegw.verdict import Reason, Reject
@@ -18,12 +21,15 @@ __all__ = ["TunnelBackend", "TunnelRoutes", "TunnelTarget"]
 
 
 class TunnelBackend:
-    """A share of a route's connections."""
+    """A share of a route's connections.
 
-    __slots__ = ("credit", "metrics", "upstream", "weight")
+    :ivar tunnels: makes their tunnels.
+    """
 
-    def __init__(self, upstream: UpstreamPool, weight: int, metrics: TunnelMetrics) -> None:
-        self.upstream = upstream
+    __slots__ = ("credit", "metrics", "tunnels", "weight")
+
+    def __init__(self, tunnels: Tunnels, weight: int, metrics: TunnelMetrics) -> None:
+        self.tunnels = tunnels
         self.weight = weight
         self.metrics = metrics
         self.credit = 0
@@ -43,6 +49,17 @@ class TunnelTarget(Shares[TunnelBackend]):
         self.model = model
         self.counts = counts
         self._admission = Admission(counts, model.max_connections, model.connection_rate)
+
+    def begun(self, backend: TunnelBackend) -> None:
+        """Count a connection in."""
+        self.counts.connections += 1
+        backend.metrics.connections += 1
+        backend.metrics.connections_total += 1
+
+    def ended(self, backend: TunnelBackend) -> None:
+        """Count it out."""
+        self.counts.connections -= 1
+        backend.metrics.connections -= 1
 
     def refuse(self) -> Reject | None:
         """Say why a new connection cannot go this way; ``None`` counts it against the route's rate."""
@@ -70,13 +87,15 @@ class TunnelRoutes:
         listener: Listener,
         upstreams: Mapping[str, UpstreamPool | PluginUpstream],
         metrics: Metrics,
+        deadlines: Deadlines,
+        reactor: Any,
     ) -> TunnelRoutes:
         """Make those of a listener of a gateway."""
         routes = gateway.tls_routes if listener.protocol is Protocol.TLS else gateway.tcp_routes
         return cls(
             listener,
             [
-                (route, _target(route, listener, upstreams, metrics))
+                (route, _target(route, listener, upstreams, metrics, deadlines, reactor))
                 for route in routes
                 if not route.listeners or listener.name in route.listeners
             ],
@@ -99,11 +118,15 @@ def _target(
     listener: Listener,
     upstreams: Mapping[str, UpstreamPool | PluginUpstream],
     metrics: Metrics,
+    deadlines: Deadlines,
+    reactor: Any,
 ) -> TunnelTarget:
     backends = []
     for ref in route.backends:
         upstream = upstreams[ref.upstream]
         # A plugin's answers requests: the configuration has checked that it is none.
         assert isinstance(upstream, UpstreamPool)
-        backends.append(TunnelBackend(upstream, ref.weight, metrics.tunnel(listener.name, route.name, ref.upstream)))
+        counts = metrics.tunnel(listener.name, route.name, ref.upstream)
+        tunnels = Tunnels(upstream, counts, deadlines, reactor, route.idle_timeout, route.max_duration)
+        backends.append(TunnelBackend(tunnels, ref.weight, counts))
     return TunnelTarget(route, backends, metrics.tunnel_route(route.name))

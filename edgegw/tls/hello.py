@@ -166,11 +166,13 @@ class HelloServer(Server):
         return _LOST
 
     def give_away(self) -> socket.socket:
-        """Give the socket to another transport, before anything was read from it; this one is at its end."""
+        """Give the socket to another transport, before anything was read from it; this one is at its end.
+
+        The reactor may still call it, until it is called for the other by :func:`edgegw.tcp.hand_over`.
+        """
         self._set_low_water_mark(1)
         self._look_no_more()
         self.owner.deadlines.forget(self)
-        self.stopReading()
         self.connected, self.disconnected, self._refused = 0, 1, True
         return self.socket  # type: ignore[no-any-return]  # Twisted's
 

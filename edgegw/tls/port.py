@@ -121,6 +121,8 @@ class _Accepting:
                 transport.proxied = proxied
                 profile.transports.add(transport)
                 profile.deadlines.watch(transport, transport.started + profile.handshake_timeout)
+            elif profile.accept is not None:
+                profile.accept(sock, client, proxied)
             else:
                 transport = Server(sock, client, profile, self.reactor)
                 transport.proxied = proxied

@@ -5,6 +5,7 @@ in, the port gets another profile and the connections keep theirs until they end
 """
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -53,6 +54,10 @@ class PlainListener:
         self.build_protocol = build_protocol
         # How many there may be is the port's to count: only the head of a request says which listener it is for.
         self.admission = Admission(metrics, None, model.limits.connection_rate)
+
+    #: Called with a socket, the client's address and what a proxy in front has said, in place of all else; ``None`` has
+    #: a protocol made that runs on a transport.
+    accept: Callable[[socket.socket, tuple[Any, ...], ProxyFacts | None], None] | None = None
 
     def turned_away(
         self, client: tuple[Any, ...], reason: Reason, detail: str = "", proxied: ProxyFacts | None = None
@@ -103,6 +108,7 @@ class PortProfile:
     :param fingerprints: whether the fingerprints of ClientHellos are wanted although no listener says so.
     :ivar transports: the open connections, those still in their handshake and those passed through included.
     :ivar held: the port's connections, of all its generations.
+    :ivar accept: see :class:`PlainListener`.
     :ivar unmatched: what becomes of clients that no listener takes.
     :ivar only: see :class:`edgegw.tls.owner.TLSOwner`, as for ``router``.
     :ivar proxy_headers: accepts the connections of a port that reads PROXY headers; ``None`` on any other.
@@ -127,6 +133,7 @@ class PortProfile:
         self.turns = turns
         self.first = listeners[0]
         self.secure = not isinstance(self.first, PlainListener)
+        self.accept = self.first.accept if isinstance(self.first, PlainListener) else None
         self.port_number = 0
         self.max_connections = sum(one.model.limits.max_connections for one in listeners)
         self.max_per_peer = max(one.model.limits.max_connections_per_peer for one in listeners)

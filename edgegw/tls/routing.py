@@ -5,10 +5,11 @@ none, one that comes too late, a listener or an upstream that there is not.
 """
 from __future__ import annotations
 
+import socket
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -17,8 +18,9 @@ from twisted.python.failure import Failure
 from edgegw.model import SNIRouterUse
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.policy_step import TooLate
+from edgegw.proxied import ProxyFacts
 from edgegw.sni import ClientHelloFacts, PassThrough, RouterAnswer, ToListener
-from edgegw.tcp import Server, Why
+from edgegw.tcp import Owner, Why
 from edgegw.tls.hello import ALERT_DECODE_ERROR, ALERT_INTERNAL_ERROR, ALERT_UNRECOGNIZED_NAME
 from edgegw.tls.listener import TLSListener
 from edgegw.tls.profile import PortProfile
@@ -28,7 +30,7 @@ from edgegw.verdict import Reason, Reject
 from edgegw.wire.client_hello import BadClientHello, ClientHello
 from edgegw.wire.fingerprints import fingerprints
 
-__all__ = ["Passage", "PortRouter", "hello_facts"]
+__all__ = ["Passage", "PassageOwner", "PassesThrough", "PortRouter", "hello_facts"]
 
 #: RFC 8446 §4.2.1, RFC 5246, RFC 4346, RFC 2246, RFC 6101.
 _VERSIONS: Final = {0x0304: "TLSv1.3", 0x0303: "TLSv1.2", 0x0302: "TLSv1.1", 0x0301: "TLSv1.0", 0x0300: "SSLv3"}
@@ -48,38 +50,62 @@ def hello_facts(hello: ClientHello) -> ClientHelloFacts:
     )
 
 
-class Passage:
-    """Keeps count of a connection of a TLS port on which nobody speaks TLS here; provides ``edgegw.tcp.Owner``.
+class PassageOwner(Owner, Protocol):
+    """Who keeps count of a connection that is passed through.
 
-    :param metrics: what such connections are counted under; the protocol that runs on them counts their bytes.
+    :ivar transports: has it among its elements while it is open.
+    """
+
+    transports: set[Any]
+
+
+class PassesThrough(Protocol):
+    """Passes connections through to one upstream; :class:`edgegw.proxy.tunnels.Tunnels`."""
+
+    def pass_through(
+        self,
+        sock: Any,
+        client: tuple[Any, ...],
+        owner: PassageOwner,
+        server_name: str | None = None,
+        before: Any = None,
+        proxied: ProxyFacts | None = None,
+    ) -> None:
+        """Connect a client's socket with the upstream, from the first byte that it has not given yet."""
+
+
+class Passage:
+    """Keeps count of the connections of a TLS port on which nobody speaks TLS here; provides :class:`PassageOwner`.
+
+    :param metrics: what such connections are counted under; whoever copies their bytes counts those.
     """
 
     def __init__(self, profile: PortProfile, metrics: ListenerMetrics) -> None:
         self.deadlines = profile.deadlines
+        self.transports: set[Any] = profile.transports
         self._profile = profile
         self._metrics = metrics
 
-    def begin(self, transport: TLSServer, protocol: Any) -> None:
-        """Let a protocol have a connection's bytes, from the first one on, on a plain transport.
+    def begin(self, transport: TLSServer, way: PassesThrough) -> None:
+        """Pass a connection's bytes through, from the first one on.
 
         :param transport: one that is still in its ``HELLO``; it ends without anybody being told.
         """
-        plain = Server(transport.give_away(), transport.client, self, transport.reactor)
-        plain.started = transport.started
-        plain.server_name = transport.server_name
-        plain.proxied = transport.proxied
-        self._profile.transports.discard(transport)
-        self._profile.transports.add(plain)
+        sock = transport.give_away()
+        self.transports.discard(transport)
         self._metrics.connections_total += 1
         self._metrics.connections += 1
-        plain.protocol = protocol
-        try:
-            protocol.makeConnection(plain)
-        except Exception:
-            _log.failure("cannot pass {transport!r} on", transport=plain)
-            plain.abortConnection()
+        way.pass_through(sock, transport.client, self, transport.server_name, transport, transport.proxied)
 
-    def lost(self, transport: Server) -> None:
+    def accept(
+        self, sock: socket.socket, client: tuple[Any, ...], proxied: ProxyFacts | None, way: PassesThrough
+    ) -> None:
+        """Pass a connection through that has only been accepted."""
+        self._metrics.connections_total += 1
+        self._metrics.connections += 1
+        way.pass_through(sock, client, self, proxied=proxied)
+
+    def lost(self, transport: Any) -> None:
         """See ``Owner``."""
         self._metrics.connections -= 1
         self._profile.gone(transport)
@@ -89,7 +115,7 @@ class PortRouter:
     """The router of one port, in one generation of the configuration; provides ``edgegw.tls.owner.Router``.
 
     :param listeners: the port's.
-    :param tunnels: makes the protocol that passes a connection through to an upstream, by the upstream's name.
+    :param tunnels: what passes connections through to an upstream, by the upstream's name.
     :param metrics: what connections that are passed through are counted under.
     :param count_error: called with the name of the kind and ``"route"`` at each failure.
     """
@@ -98,7 +124,7 @@ class PortRouter:
         self,
         use: SNIRouterUse,
         listeners: Sequence[TLSListener],
-        tunnels: Mapping[str, Callable[[], Any]],
+        tunnels: Mapping[str, PassesThrough],
         metrics: ListenerMetrics,
         reactor: Any,
         count_error: Callable[[str, str], None],
@@ -196,7 +222,7 @@ class PortRouter:
             return transport.refuse(way.code, way.detail, alert)
         profile: PortProfile = transport.owner  # type: ignore[assignment]  # it has this router
         if isinstance(way, PassThrough):
-            Passage(profile, self._metrics).begin(transport, self._tunnels[way.upstream]())
+            Passage(profile, self._metrics).begin(transport, self._tunnels[way.upstream])
             return None
         if way is None:
             return profile.lead(transport)

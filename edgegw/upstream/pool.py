@@ -1,6 +1,7 @@
 """The connections to one endpoint: kept, opened when there is none, closed when they are too many or too old."""
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
@@ -11,6 +12,7 @@ from typing import Protocol as TypingProtocol
 
 from attrs import evolve
 from twisted.internet import error, protocol
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.python.failure import Failure
 
 from edgegw.deadlines import Deadlines
@@ -19,7 +21,7 @@ from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.tcp import connect_tcp, connect_unix
 from edgegw.upstream.connection import UpstreamConnection
 from edgegw.upstream.failure import TLSFailure
-from edgegw.upstream.proxy_header import Header, ProxiedClient, proxy_header
+from edgegw.upstream.proxy_header import Header, ProxiedClient, client_header, proxy_header
 from edgegw.upstream.race import Race
 from edgegw.upstream.tls import EndpointTLS
 from edgegw.upstream.tls_context import ClientContext
@@ -48,6 +50,8 @@ class EndpointPool:
     :ivar endpoint: as it is configured, or by its address where that was found by a name.
     :ivar origin: as it is configured.
     :ivar name: a host name, if the endpoint has any: what a TLS server has to show a certificate for.
+    :ivar socket_address: the family of its sockets and what they are connected to; ``None`` where that has to be looked
+        up first.
     :ivar state: what is known of it, whichever configuration it is in.
     :ivar share: its weight for now; see :class:`edgegw.balancing.members.Member`.
     :ivar connections: open now.
@@ -82,6 +86,7 @@ class EndpointPool:
         self.idle_timeout = upstream.idle_timeout
         self.connect_timeout = upstream.connect_timeout
         self.name = name or endpoint.host
+        self.socket_address = _socket_address(endpoint)
         self.host_header = _host_header(endpoint, self.name)
         self.identity = str(endpoint).encode("utf-8", "surrogateescape")
         self.weight = endpoint.weight
@@ -242,8 +247,7 @@ class EndpointPool:
 
         Exactly one of :meth:`opened`, :meth:`connect_failed` and :meth:`given_up` is called for it.
         """
-        self.connecting += 1
-        self.metrics.connecting += 1
+        self.dialling()
         return self.dial_uncounted(factory, self.connect_timeout, client)
 
     def dial_uncounted(self, factory: Any, timeout: float, client: ProxiedClient | None = None) -> Any:
@@ -259,6 +263,18 @@ class EndpointPool:
             return connect_tcp(self._reactor, endpoint.host, endpoint.port, factory, timeout)
         header: Header = b"" if version is None else proxy_header(version, client)
         return connect_upstream(self._reactor, endpoint.host, endpoint.port, factory, timeout, header, tls)
+
+    def proxy_header_for(self, client: ProxiedClient) -> bytes:
+        """Give what a client's connection begins with before the client's first byte; mostly nothing."""
+        version = self._proxy_protocol
+        if version is None or self.endpoint.kind is EndpointKind.UNIX:
+            return b""
+        return client_header(version, client)
+
+    def dialling(self) -> None:
+        """Count one that is being opened; one of the next three is to follow."""
+        self.connecting += 1
+        self.metrics.connecting += 1
 
     def opened(self) -> None:
         """Count a connection in."""
@@ -291,8 +307,10 @@ class EndpointPool:
         self._room_made()
 
     def _room_made(self) -> None:
-        for line in self.metrics.state.lines:
-            line.look()
+        lines = self.metrics.state.lines
+        if lines:  # walking through none of a WeakSet costs several times as much
+            for line in lines:
+                line.look()
 
     def close(self) -> None:
         """Close what is unused, and from now on what comes back."""
@@ -303,6 +321,14 @@ class EndpointPool:
             connection = self._idle.pop()
             self.metrics.idle -= 1
             connection.close()
+
+
+def _socket_address(endpoint: Endpoint) -> tuple[int, Any] | None:
+    if endpoint.kind is EndpointKind.UNIX:
+        return socket.AF_UNIX, endpoint.host
+    if isIPAddress(endpoint.host):
+        return socket.AF_INET, (endpoint.host, endpoint.port)
+    return (socket.AF_INET6, (endpoint.host, endpoint.port)) if isIPv6Address(endpoint.host) else None
 
 
 def _host_header(endpoint: Endpoint, name: str) -> bytes:

@@ -10,7 +10,7 @@ from edgegw.identity import CertificateStatus, ConnectionInfo
 from edgegw.model import ProxyProtocol
 from edgegw.wire.proxy_protocol import ClientTLS, Endpoints, encode_v1, encode_v2, encode_v2_local
 
-__all__ = ["Header", "ProxiedClient", "proxy_header"]
+__all__ = ["Header", "ProxiedClient", "client_header", "proxy_header"]
 
 #: What a connection begins with: bytes, or what makes them of its socket when it is open.
 Header = bytes | Callable[[Any], bytes]
@@ -20,12 +20,11 @@ _MAX_COMMON_NAME: Final = 256
 
 
 class ProxiedClient(Protocol):
-    """Whose connection it is.
+    """Whose connection it is."""
 
-    :ivar transport: the client's.
-    """
-
-    transport: Any
+    @property
+    def transport(self) -> Any:
+        """The client's."""
 
     @property
     def info(self) -> ConnectionInfo:
@@ -39,6 +38,11 @@ def proxy_header(version: ProxyProtocol, client: ProxiedClient | None) -> Header
     """
     if client is None:
         return _of_gateway if version is ProxyProtocol.V1 else encode_v2_local()
+    return client_header(version, client)
+
+
+def client_header(version: ProxyProtocol, client: ProxiedClient) -> bytes:
+    """Give the header of a connection that is a client's."""
     transport = client.transport
     ends = _ends(transport)
     if version is ProxyProtocol.V1:
