@@ -62,6 +62,8 @@ def _dns_name(name: str) -> str:
 
 
 def _is_ip_address(text: str) -> bool:
+    if ":" not in text and not text[-1:].isdigit():
+        return False
     try:
         ip_address(text)
     except ValueError:

@@ -24,9 +24,14 @@ BACKEND: Final = Record(
 )
 
 
+_DESTINATIONS: Final = ("backends", "redirect", "fixed_response")
+
+
 def _check_rule(section: Section, report: Report) -> None:
     """A rule sends requests somewhere, or answers them by itself."""
-    given = [key for key in ("backends", "redirect", "fixed_response") if key in section.node.values]
+    given = [key for key in _DESTINATIONS if key in section.node.values]
+    if len(given) == 1:
+        return
     if not given:
         report.fault(section.node, "has no backends", "give backends, or redirect or fixed_response in their place")
     for key in given[1:]:

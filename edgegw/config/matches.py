@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Any, Final
 
 from edgegw.config.faults import Report
@@ -11,6 +12,7 @@ from edgegw.model import (
     HeaderMatch,
     IdentityMatch,
     PathMatch,
+    PathMatchType,
     QueryParamMatch,
     RouteMatch,
     ValueMatchType,
@@ -19,6 +21,7 @@ from edgegw.model import (
 __all__ = ["translate_matches"]
 
 _ANY_PATH: Final = PathMatch()
+_PATH_ONLY: Final = frozenset({"path"})
 #: What the gateway answers by itself, whatever the routes say.
 _UNSUPPORTED: Final = frozenset({"CONNECT", "TRACE"})
 
@@ -30,7 +33,16 @@ def translate_matches(
 
     :param injected: lower-case names of the headers in which upstreams are told who calls.
     """
+    if len(items) == 1 and items[0].value.values.keys() == _PATH_ONLY:
+        path = items[0].value.values["path"].values
+        return _path_match(path.get("type", _ANY_PATH.type), path.get("value", _ANY_PATH.value))
     return tuple([_match(item.value, injected, report) for item in items])
+
+
+@lru_cache(maxsize=1024)
+def _path_match(kind: PathMatchType, value: str) -> tuple[RouteMatch, ...]:
+    """Make the matches of a rule with nothing but a path; the rules of many hosts are often alike."""
+    return (RouteMatch(PathMatch(kind, value)),)
 
 
 def _match(section: Section, injected: AbstractSet[str], report: Report) -> RouteMatch:
@@ -39,8 +51,6 @@ def _match(section: Section, injected: AbstractSet[str], report: Report) -> Rout
     path_match = _ANY_PATH if path is None else PathMatch(
         path.values.get("type", _ANY_PATH.type), path.values.get("value", _ANY_PATH.value)
     )
-    if path is not None and len(values) == 1:
-        return RouteMatch(path_match)
     method = values.get("method")
     if method in _UNSUPPORTED:
         report.warn(section.at("method"), f"never matches: {method} is answered with 405", "remove the match")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Final
 
 from edgegw.config.document_routes import BACKEND, RULE
@@ -18,6 +19,7 @@ from edgegw.names import covers
 __all__ = ["translate_route"]
 
 _EVERYTHING: Final = RouteRule().matches
+_UPSTREAM_ONLY: Final = frozenset({"upstream"})
 
 
 def translate_route(
@@ -70,11 +72,12 @@ def _rule(
     matches = translate_matches(section.items("matches"), injected, report) if "matches" in section else _EVERYTHING
     has_prefix = len(matches) == 1 and matches[0].path.type is PathMatchType.PATH_PREFIX
     backends = tuple([_backend(item, upstreams, filters, has_prefix, report) for item in section.items("backends")])
-    if backends and not any(backend.weight for backend in backends):
+    if not backends:
+        given = section.node.values.get("backends")
+        if isinstance(given, Sequence) and not given.items:
+            report.warn(given, "is an empty list: requests get 500", "give one or more")
+    elif not backends[0].weight and not any(backend.weight for backend in backends):
         report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
-    given = section.node.values.get("backends")
-    if isinstance(given, Sequence) and not given.items:
-        report.warn(given, "is an empty list: requests get 500", "give one or more")
     policies = plugins.policies(section.get("policies"))
     needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
     rule = RouteRule(
@@ -102,8 +105,16 @@ def _backend(
 ) -> BackendRef:
     section = item.value
     check_upstream_name(section, upstreams, report)
+    if section.values.keys() == _UPSTREAM_ONLY:
+        return _whole_backend(section.values["upstream"])
     ref = BackendRef(section.get("upstream", ""), filters=filters.backend(section, has_prefix))
     return BACKEND.settings(section, ref)
+
+
+@lru_cache(maxsize=1024)
+def _whole_backend(upstream: str) -> BackendRef:
+    """Make a backend with nothing but a name; many rules often have the same few."""
+    return BackendRef(upstream)
 
 
 def _check_hostnames(section: Section, names: AbstractSet[str | None], report: Report) -> None:

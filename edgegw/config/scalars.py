@@ -98,6 +98,10 @@ def format_size(size: int) -> str:
 # A member of an enumeration by its class costs several times as much as a global.
 _TEXT: Final = ScalarType.TEXT
 
+#: Texts that are remembered as good, of one shape, and how long the longest are.
+_MOST_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 64
+
 
 def _text(node: Node) -> str | None:
     """Give a node's text if it is text, or may be read as text because a variable stands in it."""
@@ -129,6 +133,8 @@ class Text(Shape):
     remedy: str = ""
     max_length: int = 4096
     _compiled: re.Pattern[str] = field(init=False)
+    #: Some that matched: large documents repeat names and paths.
+    _good: set[str] = field(init=False, factory=set, eq=False, repr=False)
 
     @_compiled.default
     def _compile(self) -> re.Pattern[str]:
@@ -136,7 +142,10 @@ class Text(Shape):
 
     def read(self, node: Node, report: Report) -> Any:
         text = _text(node)
+        if text in self._good:
+            return text
         if text is not None and len(text) <= self.max_length and self._compiled.fullmatch(text):
+            self._remember(text)
             return text
         if text is None:
             if isinstance(node, Scalar) and not node.broken and node.type is not ScalarType.NULL:
@@ -148,6 +157,12 @@ class Text(Shape):
             return INVALID
         report.fault(node, f"{shown(text)} is not {self.wanted}", self.remedy or f"write {self.wanted}")
         return INVALID
+
+    def _remember(self, text: str) -> None:
+        if len(text) <= _LONGEST_REMEMBERED:
+            if len(self._good) >= _MOST_REMEMBERED:
+                self._good.clear()
+            self._good.add(text)
 
     def schema(self, definitions: dict[str, Schema]) -> Schema:
         return _or_variable(
@@ -168,9 +183,14 @@ class Parsed(Shape):
     parse: Callable[[str], Any]
     rules: Schema = field(factory=dict)
     write: Callable[[Any], Any] = str
+    _any: Text = field(init=False)
+
+    @_any.default
+    def _any_text(self) -> Text:
+        return Text(self.wanted, r"[\s\S]*")
 
     def read(self, node: Node, report: Report) -> Any:
-        text = Text(self.wanted, r"[\s\S]*").read(node, report)
+        text = self._any.read(node, report)
         if isinstance(text, Invalid):
             return text
         try:
