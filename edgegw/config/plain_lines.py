@@ -46,8 +46,8 @@ _FLOW_NEXT: Final = re.compile(r" *+([,\]}])")
 _FLOW_END: Final = re.compile(_END + r"\Z")
 
 #: Where a line begins, where it goes on behind the sign of a list's element (the same without one), and its key.  Then
-#: the column, text and type of a value that is taken as it stands, or any other value, or neither.  Columns count from 0,
-#: but those of values from 1.
+#: the column, text and type of a value that is taken as it stands, or any other value, or neither.  Columns count from
+#: 0, but those of values from 1.
 Line = tuple[int, int, Union[str, None], int, str, Union[ScalarType, None], Union["_Value", None]]
 #: Takes the places of keys by the paths of their values.
 FoundKeys = dict[str, tuple[int, int]]

@@ -53,8 +53,8 @@ class _KeyPlaces:
 class _Blocks:
     """Puts the lines of a text together.
 
-    A line that a collection does not take ends it, and is for one of those around it; one that nobody takes is left over
-    at the document's end.
+    A line that a collection does not take ends it, and is for one of those around it; one that nobody takes is left
+    over at the document's end.
 
     :param found: takes the places of keys.
     """
