@@ -32,6 +32,7 @@ from tests.gateway import (
     closing,
     gateway,
     get,
+    http_listener,
     https_listener,
     in_thread,
     server_certificate,
@@ -349,3 +350,49 @@ class TCPTests(ModeCase):
         self.assertTrue(got.endswith(b"plain"), got)
         self.assertEqual(await in_thread(exchange, running.address(), b""), b"")
         self.assertEqual(running.counts().refused, {Reason.CONNECTION_RATE: 1})
+
+
+class PlaintextTests(ModeCase):
+    """A listener without TLS on a port with TLS gets what does not begin with TLS."""
+
+    PORTS = (PortSettings((("127.0.0.1", 0),), plaintext_listener="bare"),)
+
+    async def test_http(self) -> None:
+        """Requests without TLS are its own, and TLS goes on as before."""
+        running = await self.start(
+            https_listener([self.issued["here.example"]], name="here"), http_listener(name="bare"), ports=self.PORTS
+        )
+        for host in ("here.example", "any.example"):
+            got = await in_thread(exchange, running.address(), get("/", host))
+            self.assertTrue(got.endswith(b"plain"), got)
+        self.assertEqual([one.all(b"x-forwarded-proto") for one in self.plain.requests], [[b"http"]] * 2)
+        self.assertTrue((await self.ask(running, "here.example", "here.example")).endswith(b"plain"))
+        await running.idle()
+        counts = {name: (running.counts(name).connections_total, running.counts(name).connections)
+                  for name in ("here", "bare")}
+        self.assertEqual(counts, {"here": (1, 0), "bare": (2, 0)})
+
+    async def test_tcp(self) -> None:
+        """So are bytes of any kind, as where Envoy has a default chain of another transport."""
+        running = await self.start(
+            https_listener([self.issued["here.example"]], name="here", hostname="here.example"),
+            Listener("bare", 0, Protocol.TCP, "127.0.0.1"),
+            ports=self.PORTS,
+            tcp_routes=(TCPRoute("bare", (BackendRef("plain"),)),),
+        )
+        for _ in range(2):
+            got = await in_thread(exchange, running.address(), get("/", "any"))
+            self.assertTrue(got.endswith(b"plain"), got)
+        self.assertEqual(self.plain.requests[0].raw, get("/", "any"))
+        self.assertTrue((await self.ask(running, "here.example", "here.example")).endswith(b"plain"))
+
+    async def test_limited(self) -> None:
+        """It has limits of its own."""
+        limits = ConnectionLimits(connection_rate=ConnectionRate(1, 3600.0, 1))
+        running = await self.start(
+            https_listener([self.issued["here.example"]], name="here"),
+            http_listener(name="bare", limits=limits), ports=self.PORTS,
+        )
+        self.assertTrue((await in_thread(exchange, running.address(), get())).endswith(b"plain"))
+        self.assertEqual(await in_thread(exchange, running.address(), get()), b"")
+        self.assertTrue((await self.ask(running, "here.example", "here.example")).endswith(b"plain"))

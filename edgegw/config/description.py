@@ -86,6 +86,8 @@ def _port(port: PortSettings) -> Iterator[str]:
     where = ", ".join(map(_binding, port.bindings))
     if port.unmatched_name is not None:
         yield f"names that no listener takes on {where}: {port.unmatched_name.value}"
+    if port.plaintext_listener is not None:
+        yield f"connections without TLS on {where}: {port.plaintext_listener}"
     headers = port.proxy_protocol
     if headers is not None:
         trusted = ", ".join([*map(str, headers.trusted), *(["whoever connects"] if headers.unix else [])])

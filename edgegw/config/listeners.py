@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
@@ -288,9 +289,12 @@ _TELL_APART: Final = ("address", "port", "protocol", "hostname", "application_pr
 
 
 def check_bindings(
-    listeners: Iterable[tuple[Section, Listener]], admin: Admin | None, report: Report
+    listeners: Iterable[tuple[Section, Listener]], beside_tls: AbstractSet[str], admin: Admin | None, report: Report
 ) -> None:
-    """Find listeners that cannot be bound, or told from each other or from the admin listener."""
+    """Find listeners that cannot be bound, or told from each other or from the admin listener.
+
+    :param beside_tls: names of listeners that share a port with those that speak TLS, although they do not.
+    """
     bindings = _Bindings(report)
     for section, listener in listeners:
         given = section.node.values
@@ -300,7 +304,8 @@ def check_bindings(
         if not unix and listener.port == 0:
             # Each gets a port of its own, or has none and was reported for it.
             continue
-        bindings.add(section, listener)
+        if listener.name not in beside_tls:
+            bindings.add(section, listener)
         if admin is not None and admin.port == listener.port and overlap(admin.address, listener.address):
             report.fault(
                 section.at("port"),

@@ -189,7 +189,8 @@ class _Translation:
             for item in self._checked_names(document.get("routes", ()))
         ]
         admin = self._admin(document)
-        check_bindings(listeners, admin, self._report)
+        beside_tls = {item.value.get("plaintext_listener") for item in document.items("ports")}
+        check_bindings(listeners, beside_tls, admin, self._report)
         only_listeners = [listener for _, listener in listeners]
         routers = translate_sni_routers(
             document.items("sni_routers"), listeners, self._plugins, self._directory, self._report

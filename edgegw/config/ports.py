@@ -10,10 +10,10 @@ from attrs import evolve
 
 from edgegw.config.addresses import parse_network
 from edgegw.config.bindings import ADDRESS, Binding, check_binding, find_bindings
-from edgegw.config.document_terms import PORT, setting
+from edgegw.config.document_terms import NAME, PORT, setting
 from edgegw.config.faults import Report
 from edgegw.config.scalars import Choice, Duration, Parsed, Size
-from edgegw.config.shapes import REQUIRED, Field, Item, ListOf, OrWord, Record, Section
+from edgegw.config.shapes import REQUIRED, Field, Item, ListOf, OrWord, Record, Section, did_you_mean
 from edgegw.model import Listener, PortSettings, Protocol, ProxyHeaderMode, ProxyHeaders, UnmatchedName
 
 __all__ = ["PORT_SETTINGS", "translate_ports"]
@@ -70,6 +70,13 @@ PORT_SETTINGS: Final = Record(
             PROXY_PROTOCOL,
             "Read a PROXY header from the beginning of connections, which says whose they are.  Default: none is read.",
         ),
+        Field(
+            "plaintext_listener",
+            NAME,
+            "The listener, with the protocol HTTP or TCP and this address and port, that gets the connections to TLS "
+            "listeners which do not begin with TLS.  Default: they are refused.",
+            attribute="plaintext_listener",
+        ),
     ),
     name="port_settings",
     description="What holds for all listeners of a port.",
@@ -92,7 +99,9 @@ def translate_ports(
                 report.fault(place, f"has settings already, in line {taken[binding].node.line}", "keep one of the two")
                 break
         settings = PORT_SETTINGS.settings(section, PortSettings(bindings))
-        _check(section, settings, [one for one in listeners if (one.address, one.port) in bindings], report)
+        of_port = [one for one in listeners if (one.address, one.port) in bindings]
+        _check_plaintext(section, settings, of_port, listeners, report)
+        _check(section, settings, of_port, report)
         ports.append(evolve(settings, proxy_protocol=_proxy_headers(section.get("proxy_protocol"), bindings, report)))
     return tuple(ports)
 
@@ -116,6 +125,33 @@ def _proxy_headers(section: Section | None, bindings: Sequence[Binding], report:
             elif item.value.prefixlen == 0:
                 report.warn(item.node, "lets everyone say who they are", "name the proxies' addresses")
     return PROXY_PROTOCOL.settings(section, ProxyHeaders(tuple(networks), unix))
+
+
+def _check_plaintext(
+    section: Section,
+    settings: PortSettings,
+    of_port: Sequence[Listener],
+    listeners: Sequence[Listener],
+    report: Report,
+) -> None:
+    """Find a listener without TLS that cannot stand beside those with TLS."""
+    name = settings.plaintext_listener
+    if name is None or not of_port:
+        return
+    place = section.at("plaintext_listener")
+    listener = next((one for one in of_port if one.name == name), None)
+    if listener is None:
+        names = [one.name for one in of_port if one.protocol not in _TLS]
+        if any(one.name == name for one in listeners):
+            report.fault(place, f"the listener {name} has another address or port", "give it those of this entry")
+        else:
+            report.fault(place, f"there is no listener {name}", did_you_mean(name, names))
+    elif listener.protocol in _TLS:
+        report.fault(place, f"the listener {name} speaks TLS", "name one with the protocol HTTP or TCP")
+    elif listener.hostname is not None:
+        report.fault(place, f"the listener {name} takes {listener.hostname} alone", "let it take every name")
+    elif not any(one.protocol in _TLS for one in of_port):
+        report.fault(place, "no listener of the port speaks TLS", "leave it out")
 
 
 def _check(section: Section, settings: PortSettings, listeners: Sequence[Listener], report: Report) -> None:

@@ -51,8 +51,11 @@ class PortSettings:
     :ivar unmatched_name: ``None`` closes where a listener of the port passes TLS through, and shows the first
         listener's default certificate elsewhere.
     :ivar proxy_protocol: ``None`` looks for no PROXY header.
+    :ivar plaintext_listener: the name of a listener of the port with the protocol HTTP or TCP, which gets the
+        connections that do not begin with TLS; ``None`` refuses them.
     """
 
     bindings: tuple[tuple[str | None, int], ...]
     unmatched_name: UnmatchedName | None = None
     proxy_protocol: ProxyHeaders | None = None
+    plaintext_listener: str | None = None

@@ -17,7 +17,7 @@ from edgegw.headers.injection import build_injectors
 from edgegw.headers.plugin import PluginInjector
 from edgegw.identity import ConnectionInfo
 from edgegw.interfaces import IHeaderInjector
-from edgegw.model import Gateway, Listener, SNIRouterUse, TLSMode
+from edgegw.model import Gateway, Listener, PortSettings, SNIRouterUse, TLSMode
 from edgegw.model import Protocol as ListenerProtocol
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
@@ -26,6 +26,7 @@ from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.connection import HTTPConnection
 from edgegw.proxy.fingerprinting import needs_fingerprints
 from edgegw.proxy.passthrough import Closing, PassthroughListener, TCPListener, tunnel_for
+from edgegw.proxy.plaintext import begin_plain
 from edgegw.proxy.policing import chain_of, policies_of, with_its_policies
 from edgegw.proxy.routed import RoutedConnection
 from edgegw.proxy.site import Site
@@ -148,6 +149,7 @@ class Generation:
         self._listeners = by_port
         self._profiles: dict[PortKey, PortProfile] = {}
         for key, listeners in by_port.items():
+            plain = _take_plaintext(listeners, settings.get(key))
             router = None if key not in routers else self._build_router(routers[key], listeners)
             # Of one kind on one port: the configuration has checked it.
             fingerprints = any(needs_fingerprints(gateway, one.model) for one in listeners)
@@ -156,10 +158,13 @@ class Generation:
                 settings.get(key), fingerprints,
             )
             self._profiles[key] = profile
-            for one in listeners:
+            if plain is not None:
+                profile.plain = partial(begin_plain, profile, plain)
+                profile.look_at_every_hello()
+            for one in (*listeners, *([] if plain is None else [plain])):
                 if isinstance(one, (PassthroughListener, TCPListener)):
                     one.profile = profile
-                elif one.site is not None and profile.tells_names_apart:
+                elif one.site is not None and one is not plain and profile.tells_names_apart:
                     one.site.profile = profile
 
         self._rechecks = self._build_rechecks()
@@ -421,3 +426,13 @@ def _changed(chain: PolicyChain, recheck: Recheck | None) -> None:
 def _is_on(transport: TLSServer, name: str) -> bool:
     judge = transport.judge
     return judge is None or (isinstance(judge, TLSListener) and judge.model.name == name)
+
+
+def _take_plaintext(listeners: list[AnyListener], settings: PortSettings | None) -> PlainListener | None:
+    """Take the listener out that gets what is not TLS on a TLS port."""
+    name = None if settings is None else settings.plaintext_listener
+    for listener in listeners:
+        if name is not None and listener.model.name == name and isinstance(listener, PlainListener):
+            listeners.remove(listener)
+            return listener
+    return None

@@ -95,15 +95,34 @@ class TCPListener(PlainListener):
 
     def accept(self, sock: socket.socket, client: tuple[Any, ...], proxied: ProxyFacts | None) -> None:
         """See ``PlainListener``."""
-        target = self.routes.find(None)
-        refusal = Reject(Reason.NO_ROUTE) if target is None else target.refuse()
-        backend = None if target is None or refusal is not None else target.choose()
-        if target is None or backend is None:
-            self.turned_away(client, Reason.NO_BACKEND if refusal is None else Reason(refusal.code))
+        way = self._way()
+        if isinstance(way, Reject):
+            self.turned_away(client, Reason(way.code))
             sock.close()
             self.profile.dismiss(client[0])
-            return
-        _RoutedPassage(self.profile, self.metrics, target, backend).accept(sock, client, proxied, backend.tunnels)
+        else:
+            target, backend = way
+            _RoutedPassage(self.profile, self.metrics, target, backend).accept(sock, client, proxied, backend.tunnels)
+
+    def take_over(self, transport: TLSServer) -> Why:
+        """Pass a connection on that came to a TLS port and is none of TLS."""
+        way = self._way()
+        if isinstance(way, Reject):
+            return transport.refuse(way.code, way.detail)
+        target, backend = way
+        _RoutedPassage(self.profile, self.metrics, target, backend).begin(transport, backend.tunnels)
+        return None
+
+    def _way(self) -> tuple[TunnelTarget, TunnelBackend] | Reject:
+        target = self.routes.find(None)
+        if target is None:
+            return Reject(Reason.NO_ROUTE, f"of {self.model.name}")
+        refusal = target.refuse()
+        if refusal is not None:
+            return refusal
+        backend = target.choose()
+        assert backend is not None  # it would have been refused
+        return target, backend
 
 
 def _no_protocol(info: ConnectionInfo) -> Any:

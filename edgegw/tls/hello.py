@@ -114,6 +114,9 @@ class HelloServer(Server):
         return self.begin(*choice)
 
     def _not_tls(self, peeked: bytes, problem: str) -> Why:
+        if self.owner.plain is not None:
+            self._set_low_water_mark(1)
+            return self.owner.plain(self)  # type: ignore[arg-type]  # it is one
         is_http = looks_like_http(peeked)
         if is_http is None:
             return self._wait_for_more(len(peeked))

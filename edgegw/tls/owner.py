@@ -1,6 +1,7 @@
 """Who a TLS transport belongs to, and who decides about it."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from OpenSSL import SSL
@@ -52,12 +53,14 @@ class TLSOwner(Protocol):
 
     :ivar only: the context and judge for every connection, where the name makes no difference.
     :ivar router: asked in place of :meth:`lead`; ``None`` without one.
+    :ivar plain: lets another listener have a connection that does not begin with TLS; ``None`` refuses it.
     :ivar fingerprints: whether those of every ClientHello are wanted; ``only`` is ``None`` then.
     """
 
     deadlines: Deadlines
     only: tuple[SSL.Context | None, Judge] | None
     router: Router | None
+    plain: Callable[[TLSServer], Why] | None
     fingerprints: bool
 
     def take_turn(self, transport: TLSServer) -> bool:

@@ -108,6 +108,7 @@ class PortProfile:
     :param fingerprints: whether the fingerprints of ClientHellos are wanted although no listener says so.
     :ivar transports: the open connections, those still in their handshake and those passed through included.
     :ivar held: the port's connections, of all its generations.
+    :ivar plain: see :class:`edgegw.tls.owner.TLSOwner`; whoever sets it says :meth:`look_at_every_hello` as well.
     :ivar accept: see :class:`PlainListener`.
     :ivar unmatched: what becomes of clients that no listener takes.
     :ivar only: see :class:`edgegw.tls.owner.TLSOwner`, as for ``router``.
@@ -148,6 +149,7 @@ class PortProfile:
         for listener in listeners:
             self._names.add(listener.model.hostname, listener, listener.model.application_protocols)
         self.unmatched = _unmatched(listeners, settings)
+        self.plain: Callable[[TLSServer], Why] | None = None
         self._default = next((one for one in listeners if isinstance(one, TLSListener)), None)
         self.only: tuple[SSL.Context | None, Judge] | None = None
         first = self.first
@@ -196,6 +198,10 @@ class PortProfile:
     def tells_names_apart(self) -> bool:
         """Whether a request's host has to be one of the port's: not where one listener takes every name."""
         return len(self.listeners) > 1 or self.first.model.hostname is not None
+
+    def look_at_every_hello(self) -> None:
+        """Have no connection begin with TLS before its first bytes were looked at."""
+        self.only = None
 
     def take_turn(self, transport: TLSServer) -> bool:
         """Whether a handshake may take a step in this turn of the reactor."""
