@@ -22,9 +22,9 @@ Floods end with GOAWAY and ENHANCE_YOUR_CALM; :class:`Limits` says what is too m
 
 Taking a request of eight fields on a warmed-up connection and sending a head of five fields and one frame of data
 took 8 µs here (21 µs where the path is another each time), 147 µs with ``jh2`` 5.0 and 171 µs with ``h2`` 4.4, all in
-one run on one core.  Why it is written out, beside that: of the libraries, ``h2`` ends the connection for one malformed message, and the HPACK decoder
-in Rust that ``jh2`` has panics on a truncated integer (an exception outside ``Exception``, with a trace on stderr)
-and lets wrong Huffman padding and late table size updates pass.
+one run on one core.  Why it is written out, beside that: ``h2`` ends the connection for one malformed message, and
+the HPACK decoder in Rust that ``jh2`` has panics on a truncated integer (an exception outside ``Exception``, with a
+trace on stderr) and lets wrong Huffman padding and late table size updates pass.
 """
 from __future__ import annotations
 

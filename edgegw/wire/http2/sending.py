@@ -137,7 +137,8 @@ class SendingHalf:
         while size - at > most:
             output.append(frames.frame(frames.DATA, 0, stream, data[at : at + most]))
             at += most
-            self._earned += 2
+            if self._earned < _MOST_EARNED:
+                self._earned += 2
         length = size - at
         if length or ended:
             flags = 1 if ended else 0
