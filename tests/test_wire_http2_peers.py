@@ -67,7 +67,10 @@ class PeerTests(SynchronousTestCase):
     def test_server(self) -> None:
         """A client of another make uploads with trailers and downloads through the windows."""
         ours, theirs = ServerConnection(Limits(), Clock()), other_end(True)
-        received, downloaded, trailers, left = [], [], [], {1: BODY}
+        received: list[bytes] = []
+        downloaded: list[bytes] = []
+        trailers: list[Any] = []
+        left = {1: BODY}
         rest = {1: BODY}
 
         def send() -> None:

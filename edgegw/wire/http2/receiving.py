@@ -27,6 +27,8 @@ __all__ = ["ReceivingHalf"]
 
 #: A WINDOW_UPDATE that opens a shut window by less than this is of no use.
 _TINY = 64
+#: Pieces of an unfinished frame that are kept apart: each costs more than the few bytes it may have.
+_MOST_PIECES = 64
 #: Blocks of which is kept what they said, and the size of their lists up to which it is.
 MOST_KEPT = 16
 LONGEST_KEPT = 4096
@@ -68,6 +70,8 @@ class ReceivingHalf(ConnectionFrames):
             self._held.append(data)
             self._held_size += len(data)
             if self._held_size < self._needed:
+                if len(self._held) >= _MOST_PIECES:
+                    self._held = [b"".join(self._held)]
                 return []
             data = b"".join(self._held)
             self._held.clear()
