@@ -55,12 +55,20 @@ class RoutedTunnel(Tunnel):
         super().connectionLost(reason)
 
 
-def tunnel_for(routes: TunnelRoutes, info: ConnectionInfo) -> protocol.Protocol:
-    """Give the protocol for a connection that its route has let in."""
+def tunnel_for(routes: TunnelRoutes, info: ConnectionInfo) -> protocol.Protocol | Reject:
+    """Give the protocol for a connection whose TLS its route has let begin, or why it is refused after all.
+
+    The route may have become full meanwhile: only now a connection counts there, and any number of handshakes may end
+    at one time.
+    """
     target = routes.find(info.server_name)
-    backend = None if target is None else target.choose()
-    if target is None or backend is None:
-        return Closing()
+    if target is None:
+        return Reject(Reason.NO_ROUTE, f"for {info.server_name or 'clients without SNI'}")
+    refusal = target.refuse_begun()
+    if refusal is not None:
+        return refusal
+    backend = target.choose()
+    assert backend is not None  # it would have been refused
     return RoutedTunnel(target, backend, info)
 
 

@@ -68,6 +68,12 @@ class TunnelTarget(Shares[TunnelBackend]):
         reason = self._admission.refuse()
         return None if reason is None else Reject(reason, f"of the route {self.model.name}")
 
+    def refuse_begun(self) -> Reject | None:
+        """Say why a connection that :meth:`refuse` has let begin cannot go this way after all."""
+        if self._admission.is_full:
+            return Reject(Reason.MAX_CONNECTIONS, f"of the route {self.model.name}")
+        return None
+
 
 class TunnelRoutes:
     """The routes of one listener, by the names that clients ask for."""

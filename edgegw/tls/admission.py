@@ -32,6 +32,11 @@ class Admission:
         self._interval = 0.0 if rate is None else rate.seconds / rate.connections
         self._ahead = 0.0 if rate is None else (rate.burst - 1) * self._interval
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return self._most is not None and self._counts.connections >= self._most
+
     def refuse(self) -> Reason | None:
         """Say why a new connection is refused; ``None`` takes a token for it."""
         counts = self._counts

@@ -43,7 +43,7 @@ LIMITS = frozenset(
 
 
 class BuildProtocol(Protocol):
-    """Makes the protocol for an accepted connection."""
+    """Makes the protocol for an accepted connection, or says why it is refused after all."""
 
     def __call__(self, info: ConnectionInfo, refusal: Reject | None = None) -> Any:
         """:param refusal: the connection is there only to be told so, and to answer health checks."""
@@ -265,6 +265,8 @@ class TLSListener:
         else:
             info = self._info(transport, tls, identity, resumed)
         protocol = self._build_protocol(info)
+        if isinstance(protocol, Reject):
+            return protocol
         transport.info = info
         self._ended()
         seconds = monotonic() - transport.started

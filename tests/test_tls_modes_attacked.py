@@ -1,0 +1,49 @@
+"""What several modes on one port must withstand: limits that are got round, names that lead past what was judged."""
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+from edgegw.model import BackendRef, TLSRoute
+from tests.gateway import client_context, in_thread, until
+from tests.test_tls_modes import ModeCase, tls_listener
+
+
+def begun(address: Any, context: ssl.SSLContext, name: str) -> tuple[Any, Any, Any]:
+    """Begin with a handshake of TLS 1.3 up to the server's part of it; give what it is finished with."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
+    plain = socket.create_connection(address, 10)
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    plain.sendall(outgoing.read())
+    while True:
+        incoming.write(plain.recv(65_536))
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        return plain, tls, outgoing
+
+
+class LimitTests(ModeCase):
+    """Limits of tenants."""
+
+    async def test_handshakes_at_a_time(self) -> None:
+        """A route has no more connections than it may have, however many handshakes end at one time."""
+        route = TLSRoute("plain", (BackendRef("plain"),), max_connections=2)
+        running = await self.start(
+            tls_listener("ended.example", "ended", self.settings("ended.example")), routes=(), tls_routes=(route,)
+        )
+        context = client_context(self.pki)
+        held = [await in_thread(begun, running.address(), context, "ended.example") for _ in range(5)]
+        for plain, _, outgoing in held:
+            self.addCleanup(plain.close)
+            plain.sendall(outgoing.read())
+        counts = running.counts("ended")
+        await until(lambda: counts.handshakes_in_progress == 0)
+        self.assertEqual(running.metrics.tunnel_route("plain").connections, 2)
+        await until(lambda: counts.connections == 2)
