@@ -5,9 +5,10 @@ import socket
 import ssl
 from typing import Any
 
-from edgegw.model import BackendRef, TLSRoute
-from tests.gateway import client_context, in_thread, until
-from tests.test_tls_modes import ModeCase, tls_listener
+from edgegw.model import BackendRef, Listener, Protocol, TCPRoute, TLSRoute
+from tests.gateway import client_context, get, in_thread, until
+from tests.test_client_hello import from_pyopenssl
+from tests.test_tls_modes import ModeCase, exchange, tls_listener
 
 
 def begun(address: Any, context: ssl.SSLContext, name: str) -> tuple[Any, Any, Any]:
@@ -47,3 +48,18 @@ class LimitTests(ModeCase):
         await until(lambda: counts.handshakes_in_progress == 0)
         self.assertEqual(running.metrics.tunnel_route("plain").connections, 2)
         await until(lambda: counts.connections == 2)
+
+    async def test_one_name_for_two_kinds(self) -> None:
+        """A TLS route and a TCP route of one name are two tenants."""
+        running = await self.start(
+            tls_listener("through.example", "through"),
+            Listener("tcp", 0, Protocol.TCP, "127.0.0.2"),
+            routes=(),
+            tls_routes=(TLSRoute("one", (BackendRef("far"),), max_connections=1),),
+            tcp_routes=(TCPRoute("one", (BackendRef("plain"),), max_connections=1),),
+        )
+        with socket.create_connection(running.address("through")) as held:
+            held.sendall(from_pyopenssl("through.example"))
+            await until(lambda: running.counts("through").connections == 1)
+            got = await in_thread(exchange, running.address("tcp"), get("/", "x"), True)
+            self.assertTrue(got.endswith(b"plain"), got)

@@ -98,7 +98,7 @@ class Metrics:
         self.upstreams: dict[str, UpstreamMetrics] = {}
         self.mirrors: dict[RequestKey, MirrorMetrics] = {}
         self.tunnels: dict[RequestKey, TunnelMetrics] = {}
-        self.tunnel_routes: dict[str, AdmissionCounts] = {}
+        self.tunnel_routes: dict[tuple[str, str], AdmissionCounts] = {}
         self.policies: dict[PolicyKey, PolicyMetrics] = {}
         self.plugin_families: list[Callable[[], Iterable[Metric]]] = []
         self.expiry: dict[ExpiryKey, float] = {}
@@ -137,9 +137,12 @@ class Metrics:
         """Give the counters of the connections that a route sends to an upstream, the same object at every call."""
         return self.tunnels.setdefault((listener, route, upstream), TunnelMetrics())
 
-    def tunnel_route(self, route: str) -> AdmissionCounts:
-        """Give what the limits of a route of connections are judged by, the same object at every call."""
-        return self.tunnel_routes.setdefault(route, AdmissionCounts())
+    def tunnel_route(self, route: str, protocol: str = "TLS") -> AdmissionCounts:
+        """Give what the limits of a route of connections are judged by, the same object at every call.
+
+        :param protocol: of its listeners: a TLS and a TCP route may have one name.
+        """
+        return self.tunnel_routes.setdefault((protocol, route), AdmissionCounts())
 
     def upstream(self, name: str) -> UpstreamMetrics:
         """Give an upstream's counters, the same object at every call."""

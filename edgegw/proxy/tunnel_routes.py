@@ -135,4 +135,4 @@ def _target(
         counts = metrics.tunnel(listener.name, route.name, ref.upstream)
         tunnels = Tunnels(upstream, counts, deadlines, reactor, route.idle_timeout, route.max_duration)
         backends.append(TunnelBackend(tunnels, ref.weight, counts))
-    return TunnelTarget(route, backends, metrics.tunnel_route(route.name))
+    return TunnelTarget(route, backends, metrics.tunnel_route(route.name, listener.protocol.value))
