@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 from edgegw.model import BackendRef, Listener, Protocol, TCPRoute, TLSRoute
-from tests.gateway import client_context, get, in_thread, until
+from tests.gateway import client_context, closing, get, in_thread, start_upstream, until
 from tests.test_client_hello import from_pyopenssl
 from tests.test_tls_modes import ModeCase, exchange, tls_listener
 
@@ -63,3 +63,22 @@ class LimitTests(ModeCase):
             await until(lambda: running.counts("through").connections == 1)
             got = await in_thread(exchange, running.address("tcp"), get("/", "x"), True)
             self.assertTrue(got.endswith(b"plain"), got)
+
+
+class NameTests(ModeCase):
+    """Names that lead somewhere else."""
+
+    async def test_most_specific_route(self) -> None:
+        """The route that says more of a name comes first, also where a listener takes no other name."""
+        other = start_upstream(self, closing(b"other"), "other")
+        running = await self.start(
+            tls_listener("ended.example", "ended", self.settings("ended.example")),
+            upstreams=(self.plain.model, other.model), routes=(),
+            tls_routes=(
+                TLSRoute("every", (BackendRef("other"),)),
+                TLSRoute("wild", (BackendRef("other"),), hostnames=("*.example",)),
+                TLSRoute("exact", (BackendRef("plain"),), hostnames=("ended.example",)),
+            ),
+        )
+        got = await self.ask(running, "ended.example", "ended.example")
+        self.assertTrue(got.endswith(b"plain"), got)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from edgegw.balancing.shares import Shares
@@ -80,11 +81,15 @@ class TunnelRoutes:
 
     def __init__(self, listener: Listener, routes: Iterable[tuple[TCPRoute, TunnelTarget]]) -> None:
         self._names: ServerNames[TunnelTarget] = ServerNames()
+        entries = []
         for route, target in routes:
-            named = route.hostnames if isinstance(route, TLSRoute) else ()
-            hostnames = intersection(named, listener.hostname)
-            for hostname in (None,) if hostnames == () else hostnames or ():
-                self._names.add(hostname, target)
+            for named in (route.hostnames if isinstance(route, TLSRoute) else ()) or (None,):
+                hostnames = intersection(() if named is None else (named,), listener.hostname)
+                for hostname in (None,) if hostnames == () else hostnames or ():
+                    entries.append((_breadth(named), hostname, target))
+        # A listener's host name may make one of several: the one that the most specific of them was counts.
+        for _, hostname, target in sorted(entries, key=itemgetter(0)):
+            self._names.add(hostname, target)
 
     @classmethod
     def of(
@@ -117,6 +122,13 @@ class TunnelRoutes:
         if target is None:
             return Reject(Reason.NO_ROUTE, f"for {name or 'clients without SNI'}")
         return target.refuse()
+
+
+def _breadth(hostname: str | None) -> tuple[bool, bool, int]:
+    """Give what sorts host names of routes, the most specific first: exact ones, wildcards by labels, every name."""
+    if hostname is None:
+        return True, True, 0
+    return False, hostname.startswith("*."), -hostname.count(".")
 
 
 def _target(
