@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 from edgegw.model import BackendRef, Listener, Protocol, TCPRoute, TLSRoute
-from tests.gateway import client_context, closing, get, in_thread, start_upstream, until
+from tests.gateway import client_context, closing, get, https_listener, in_thread, start_upstream, talk, until
 from tests.test_client_hello import from_pyopenssl
 from tests.test_tls_modes import ModeCase, exchange, tls_listener
 
@@ -67,6 +67,24 @@ class LimitTests(ModeCase):
 
 class NameTests(ModeCase):
     """Names that lead somewhere else."""
+
+    async def test_protocols_of_the_default(self) -> None:
+        """Who does not offer what a listener is for does not get there as if its name were unknown."""
+        ended = tls_listener(
+            "ended.example", "ended", self.settings("ended.example"), application_protocols=("special",)
+        )
+        here = https_listener(
+            [self.issued["here.example"]], name="here", hostname="here.example", application_protocols=("special",)
+        )
+        running = await self.start(ended, here, tls_routes=(TLSRoute("r", (BackendRef("plain"),)),))
+        for name in ("here.example", "ended.example"):
+            context = client_context(self.pki)
+            context.check_hostname = False
+            try:
+                got = await in_thread(talk, running.address("ended"), get("/", name), context, name)
+            except OSError:
+                got = b""
+            self.assertNotIn(b"200", got.partition(b"\r\n")[0], name)
 
     async def test_most_specific_route(self) -> None:
         """The route that says more of a name comes first, also where a listener takes no other name."""

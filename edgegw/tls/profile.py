@@ -150,7 +150,7 @@ class PortProfile:
             self._names.add(listener.model.hostname, listener, listener.model.application_protocols)
         self.unmatched = _unmatched(listeners, settings)
         self.plain: Callable[[TLSServer], Why] | None = None
-        self._default = next((one for one in listeners if isinstance(one, TLSListener)), None)
+        self._ending = tuple(one for one in listeners if isinstance(one, TLSListener))
         self.only: tuple[SSL.Context | None, Judge] | None = None
         first = self.first
         looked_at = len(listeners) > 1 or router is not None or self.fingerprints
@@ -168,10 +168,13 @@ class PortProfile:
         :param alpn: the protocols that the client offers.
 
         What becomes of a client without SNI, and of one with a name that no listener takes, is the port's to say.  Who
-        gets the default certificate is asked for the name in each of its requests all the same.
+        gets the default certificate is asked for the name in each of its requests all the same.  A listener for some
+        protocols alone has none for clients that offer others: to them it is not there.
         """
         listener: SecureListener | None = self._names.find(name, alpn)
-        return listener or (self._default if self.unmatched is UnmatchedName.DEFAULT_CERTIFICATE else None)
+        if listener is None and self.unmatched is UnmatchedName.DEFAULT_CERTIFICATE:
+            return next((one for one in self._ending if _offers(alpn, one.model.application_protocols)), None)
+        return listener
 
     def listener_for(self, name: str | None, own: Listener | None = None) -> Any:
         """Give the listener that takes a canonical name; see :class:`~edgegw.match.server_names.ServerNames`.
@@ -191,7 +194,7 @@ class PortProfile:
         if listener is not None:
             return listener.take(transport)
         detail = f"no listener takes {hello.server_name or 'clients without SNI'}"
-        alert = ALERT_UNRECOGNIZED_NAME if self.unmatched is UnmatchedName.UNRECOGNIZED_NAME else b""
+        alert = b"" if self.unmatched is UnmatchedName.CLOSE else ALERT_UNRECOGNIZED_NAME
         return transport.refuse(Reason.UNRECOGNIZED_NAME, detail, alert)
 
     @property
@@ -288,6 +291,11 @@ class PortProfile:
         self.transports.discard(transport)
         self.dismiss(str(transport.hostname))
         self._connection_gone()
+
+
+def _offers(alpn: tuple[bytes, ...], protocols: tuple[str, ...]) -> bool:
+    """Whether a client offers one of a listener's protocols, where the listener is for some alone."""
+    return not protocols or any(protocol.encode("ascii") in alpn for protocol in protocols)
 
 
 def _unmatched(listeners: Sequence[Any], settings: PortSettings | None) -> UnmatchedName:
