@@ -562,6 +562,33 @@ upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
         self.assertEqual(document["client_sees"], "the alert unrecognized_name (112)")
         self.assertIn("strict_sni refuses it", explanation_text(document))
 
+    def test_listeners_that_pass_bytes_on(self) -> None:
+        """Where TLS is passed through nobody is judged here; where it ends for an upstream, as on any listener."""
+        self.configure("", document="""\
+listeners:
+  - {name: past, port: 1, protocol: TLS, hostname: past.example, tls: {mode: Passthrough}}
+  - name: ended
+    port: 1
+    protocol: TLS
+    hostname: ended.example
+    tls:
+      certificates: [{certificate: two.pem, private_key: two-key.pem}]
+      client_validation: {ca_certificates: [ca.pem]}
+tls_routes: [{name: r, backends: [{upstream: u}]}]
+upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
+""")
+        friend = self.root.issue("friend")
+        self.assertEqual(self.document(friend, "-l", "ended")["result"], "accepted")
+        self.assertEqual(self.document(None, "-l", "ended")["reason"], Reason.NO_CERTIFICATE)
+        passed = self.document(friend, "-l", "ended", "--sni", "past.example")
+        self.assertEqual((passed["result"], passed["upstream"], passed["exit"]), ("passed through", "u", 0))
+        nobody = self.document(friend, "-l", "ended", "--sni", "no.example")
+        self.assertEqual((nobody["reason"], nobody["client_sees"]), (
+            Reason.UNRECOGNIZED_NAME, "no alert: the connection is closed"
+        ))
+        self.assertNotIn("strict_sni refuses", explanation_text(nobody))
+        self.assertIn("the listener past passes TLS through", self.explain("-l", "past").errors)
+
     def test_other_host(self) -> None:
         """A request for a host of another listener of the port is answered with 421."""
         arguments = ("-l", "one", "--path", "/", "--host", "a.two.example")

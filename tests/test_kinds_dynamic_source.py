@@ -200,7 +200,7 @@ class ConfigurationTests(ConfigTestCase):
         self.assertEqual((use.timeout, use.capacity, use.ttl, use.concurrency), (0.5, 7, 60.0, 3))
         self.assertIsNotNone(use.source.certificate_for("b.example"))
         self.assertEqual((tls.certificates, loaded.warnings), ((), ()))
-        self.assertIn("    certificates for names by by_function, 7 kept for 60 s\n", describe(loaded.gateway, NOW))
+        self.assertIn("    certificates for names by by_function, 7 kept for 1m\n", describe(loaded.gateway, NOW))
         given = self.load(self.document("dynamic_certificates: {source: later}"), **self.options()).gateway
         assert given.listeners[0].tls is not None
         other = given.listeners[0].tls.dynamic_certificates

@@ -161,7 +161,8 @@ def _tls(tls: TLSSettings, now: datetime) -> Iterator[str]:
     dynamic = tls.dynamic_certificates
     if dynamic is not None:
         others = "other names" if tls.certificates else "names"
-        yield f"    certificates for {others} by {dynamic.kind.name}, {dynamic.capacity} kept for {dynamic.ttl:g} s"
+        kept = f"{dynamic.capacity} kept for {format_duration(dynamic.ttl)}"
+        yield f"    certificates for {others} by {dynamic.kind.name}, {kept}"
     validation = tls.client_validation
     yield f"    client certificates: {describe_validation(validation)}"
     if validation is not None:

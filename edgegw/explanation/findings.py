@@ -55,6 +55,7 @@ def connection_findings(trial: Trial, present: bool) -> Document:
         "asked_for": trial.asked.model.name,
         "client_validation": describe_validation(tls.client_validation),
         "server_name": trial.client.server_name,
+        "unmatched": trial.way is not None and trial.way.kind is None,
         "router": None if trial.way is None else str(trial.way),
         "shown": None if trial.context is None else [_shown(one) for one in _certificates(trial)],
         "by_name": None if trial.judge.dynamic is None else trial.judge.dynamic.use.kind.name,

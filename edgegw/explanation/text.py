@@ -69,7 +69,7 @@ def _setting(document: Mapping[str, Any]) -> Iterator[str]:
     if document["router"]:
         yield _named("router", _text(document["router"]))
     shown = document["shown"]
-    if shown is None and document.get("reason") == Reason.UNRECOGNIZED_NAME:
+    if shown is None and document.get("reason") == Reason.UNRECOGNIZED_NAME and not document["unmatched"]:
         why = "" if document["by_name"] else ": strict_sni refuses it"
         asked += f", which no certificate of the listener is for{why}"
     yield _named("name", asked)
