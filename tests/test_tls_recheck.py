@@ -4,6 +4,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any
 
 from attrs import evolve
@@ -13,7 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from edgegw.api import Accept, Peer, Reject, Verdict, policy
 from edgegw.kinds.policy import PolicyKind
-from edgegw.model import Gateway, PolicyUse
+from edgegw.model import Gateway, PolicyUse, PortSettings, ProxyHeaders
 from edgegw.tls.recheck import PER_TURN
 from tests.gateway import (
     SERVER,
@@ -234,3 +235,24 @@ class RecheckTests(RecheckCase):
                 self.assertEqual(running.counts().connections, 1)
             self.refused.clear()
             await running.stop()
+
+    async def test_behind_a_proxy(self) -> None:
+        """So is one of which the new configuration has nothing but the beginning of a PROXY header."""
+        header = b"PROXY TCP4 192.0.2.1 198.51.100.7 40000 8443\r\n"
+        ports = (PortSettings((("127.0.0.1", 0),), proxy_protocol=ProxyHeaders((ip_network("127.0.0.0/8"),))),)
+        running = await start_gateway(self, evolve(self.model(None), ports=ports))
+        plain = socket.create_connection(running.address(), 20)
+        self.addCleanup(plain.close)
+        plain.sendall(header[:10])
+        await until(lambda: running.generation.connections == 1)
+        before = running.generation
+        running.reload(evolve(self.model(None, Authority("other")), ports=ports))
+        context = client_context(self.root, self.root.issue("good"))
+
+        def go_on() -> bytes:
+            plain.sendall(header[10:])
+            with context.wrap_socket(plain, server_hostname="a.example") as tls:
+                return self.ask(tls)
+
+        self.assertEqual(await in_thread(go_on), b"")
+        await until(lambda: before.connections == 0)

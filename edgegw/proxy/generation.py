@@ -303,6 +303,11 @@ class Generation:
         :param generations: those that still have connections.
         """
         self._replaced = tuple(generations)
+        judges = tuple(recheck.judge for recheck in self._rechecks.values())
+        for generation in self._replaced:
+            for profile in generation._profiles.values():
+                # Connections whose PROXY header is still to come begin there.
+                profile.when_open = judges
         for recheck in self._rechecks.values():
             recheck.begin()
 

@@ -119,6 +119,8 @@ class _Accepting:
             if profile.secure:
                 transport = TLSServer(sock, client, profile, self.reactor)
                 transport.proxied = proxied
+                if profile.when_open:
+                    transport.when_open = profile.when_open
                 profile.transports.add(transport)
                 profile.deadlines.watch(transport, transport.started + profile.handshake_timeout)
             elif profile.accept is not None:

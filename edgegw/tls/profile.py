@@ -112,6 +112,7 @@ class PortProfile:
     :ivar accept: see :class:`PlainListener`.
     :ivar unmatched: what becomes of clients that no listener takes.
     :ivar only: see :class:`edgegw.tls.owner.TLSOwner`, as for ``router``.
+    :ivar when_open: see :class:`~edgegw.tls.transport.TLSServer`, for connections that begin from now on.
     :ivar proxy_headers: accepts the connections of a port that reads PROXY headers; ``None`` on any other.
     """
 
@@ -142,6 +143,7 @@ class PortProfile:
         self.transports: set[Server] = set()
         self.held = Held()
         self._connection_gone = connection_gone
+        self.when_open: tuple[Callable[[TLSServer], None], ...] = ()
         self.proxy_headers: HeaderReaders | None = None
         if settings is not None and settings.proxy_protocol is not None:
             self.proxy_headers = HeaderReaders(settings.proxy_protocol, self)

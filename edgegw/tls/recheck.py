@@ -60,12 +60,13 @@ class Recheck:
                 break
             transport = self._left.pop()
             if transport.state == OPEN:
-                self._judge(transport)
-            elif self._judge not in transport.when_open:
-                transport.when_open += (self._judge,)
+                self.judge(transport)
+            elif self.judge not in transport.when_open:
+                transport.when_open += (self.judge,)
         self._schedule()
 
-    def _judge(self, transport: TLSServer) -> None:
+    def judge(self, transport: TLSServer) -> None:
+        """Close an open connection of the listener if its client would not be let in any more."""
         if not transport.connected or transport.info is None or transport.info.listener != self._listener.model.name:
             return
         try:
