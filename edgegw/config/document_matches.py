@@ -39,9 +39,10 @@ _PATH_VALUE: Final = Text(
     r"(?!.*(//|/\./|/\.\./|%2[fF]))(?!.*/\.\.?$)/([\-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*",
     "begin with /, percent-encode what needs it, and leave out //, /./, /../, %2F, ? and #",
     1024,
+    repeated=True,
 )
 _EXPRESSION: Final = Text("a regular expression", r"[^\u0000-\u001f\u007f]+", max_length=1024)
-_PATH_OR_EXPRESSION: Final = Text("a path", r"[\s\S]*", max_length=1024)
+_PATH_OR_EXPRESSION: Final = Text("a path", r"[\s\S]*", max_length=1024, repeated=True)
 _REGULAR_EXPRESSION: Final = PathMatchType.REGULAR_EXPRESSION
 
 

@@ -16,6 +16,7 @@ UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 NAME: Final = Text(
     "a name of letters, digits, hyphens, dots and underscores",
     r"[A-Za-z0-9]([A-Za-z0-9._\-]{0,251}[A-Za-z0-9])?",
+    repeated=True,
 )
 FILE: Final = Text("the path of a file", r"[^\u0000-\u001f\u007f]+")
 HOSTNAME: Final = Parsed(

@@ -34,7 +34,7 @@ def read_plain(text: str, environ: MappingABC[str, str]) -> Mapping:
 
 
 class _KeyPlaces:
-    """Finds the places of keys, which only faults need, by reading a text once more when the first one is asked for."""
+    """Finds the places of keys, which only faults need, by reading a text once more when one is asked for."""
 
     def __init__(self, text: str, environ: MappingABC[str, str]) -> None:
         self._text = text

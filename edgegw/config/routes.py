@@ -80,10 +80,14 @@ def _rule(
         report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
     policies = plugins.policies(section.get("policies"))
     needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
-    rule = RouteRule(
-        matches, backends, section.get("client", needed), policies, filters=filters.rule(section, has_prefix)
+    return RouteRule(
+        matches,
+        backends,
+        section.get("client", needed),
+        policies,
+        filters=filters.rule(section, has_prefix),
+        **RULE.given(section),
     )
-    return RULE.settings(section, rule)
 
 
 def _check_rule_names(section: Section, report: Report) -> None:
@@ -107,8 +111,9 @@ def _backend(
     check_upstream_name(section, upstreams, report)
     if section.values.keys() == _UPSTREAM_ONLY:
         return _whole_backend(section.values["upstream"])
-    ref = BackendRef(section.get("upstream", ""), filters=filters.backend(section, has_prefix))
-    return BACKEND.settings(section, ref)
+    return BackendRef(
+        section.get("upstream", ""), filters=filters.backend(section, has_prefix), **BACKEND.given(section)
+    )
 
 
 @lru_cache(maxsize=1024)

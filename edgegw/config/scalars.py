@@ -126,14 +126,15 @@ class Text(Shape):
     :ivar pattern: must match the whole text; in the common part of Python's and ECMA-262's syntax.
     :ivar wanted: what it is, for messages.
     :ivar remedy: what would be right; by default ``wanted``.
+    :ivar repeated: large documents have the same ones again and again: remember some that were good.
     """
 
     wanted: str = "text"
     pattern: str = r"[^\u0000-\u001f\u007f]+"
     remedy: str = ""
     max_length: int = 4096
+    repeated: bool = False
     _compiled: re.Pattern[str] = field(init=False)
-    #: Some that matched: large documents repeat names and paths.
     _good: set[str] = field(init=False, factory=set, eq=False, repr=False)
 
     @_compiled.default
@@ -145,7 +146,8 @@ class Text(Shape):
         if text in self._good:
             return text
         if text is not None and len(text) <= self.max_length and self._compiled.fullmatch(text):
-            self._remember(text)
+            if self.repeated:
+                self._remember(text)
             return text
         if text is None:
             if isinstance(node, Scalar) and not node.broken and node.type is not ScalarType.NULL:

@@ -275,7 +275,7 @@ class Record(Shape):
     rules: Schema = field(factory=dict)
     wanted: str = "a mapping"
     _shapes: dict[str, Shape] = field(init=False)
-    _settable: frozenset[str] = field(init=False)
+    _settable: dict[str, str] = field(init=False)
     _required: tuple[Field, ...] = field(init=False)
 
     @_shapes.default
@@ -283,8 +283,8 @@ class Record(Shape):
         return {entry.key: entry.shape for entry in self.fields}
 
     @_settable.default
-    def _set(self) -> frozenset[str]:
-        return frozenset(entry.key for entry in self.fields if entry.attribute)
+    def _set(self) -> dict[str, str]:
+        return {entry.key: entry.attribute for entry in self.fields if entry.attribute}
 
     @_required.default
     def _demanded(self) -> tuple[Field, ...]:
@@ -338,14 +338,14 @@ class Record(Shape):
 
         Each field's ``attribute`` names what it sets; fields without one are left to the caller.
         """
-        if section is None or self._settable.isdisjoint(section.values):
+        if section is None or self._settable.keys().isdisjoint(section.values):
             return base
-        changes = {
-            entry.attribute: _plain(section.values[entry.key])
-            for entry in self.fields
-            if entry.attribute and entry.key in section.values
-        }
-        return cast(A, evolve(cast(Any, base), **changes)) if changes else base
+        return cast(A, evolve(cast(Any, base), **self.given(section)))
+
+    def given(self, section: Section) -> dict[str, Any]:
+        """Give what a section sets, by attribute; see :meth:`settings`."""
+        settable = self._settable
+        return {settable[key]: _plain(value) for key, value in section.values.items() if key in settable}
 
 
 def _plain(value: Any) -> Any:

@@ -1,12 +1,13 @@
 """Upstreams, from the native document."""
 from __future__ import annotations
 
-from attrs import evolve
+from typing import Final
 
 from edgegw.config.document_balancing import SESSION_PERSISTENCE, translate_balancing
 from edgegw.config.document_health import OUTLIER_DETECTION, translate_health_check
 from edgegw.config.document_upstreams import LIMITS, RESOLUTION, RETRY_BUDGET, UPSTREAM
 from edgegw.config.faults import Report
+from edgegw.config.nodes import Node
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.routing import translate_backend
 from edgegw.config.shapes import Section
@@ -23,42 +24,46 @@ from edgegw.model import (
 
 __all__ = ["translate_upstream"]
 
+_RESOLUTION: Final = Resolution()
+_LIMITS: Final = UpstreamLimits()
+
 
 def translate_upstream(
     section: Section, plugins: PluginTranslation, tls: UpstreamTLSTranslation, report: Report
 ) -> Upstream:
     """Make an upstream."""
     endpoints = tuple(item.value for item in section.items("endpoints"))
-    upstream = Upstream(section.get("name", ""), endpoints, backend=translate_backend(section, plugins, report))
-    upstream = evolve(
-        upstream,
-        balancing=translate_balancing(section.get("balancing")),
-        resolution=RESOLUTION.settings(section.get("resolution"), Resolution()),
-        health_check=translate_health_check(section.get("health_check")),
-        limits=LIMITS.settings(section.get("limits"), UpstreamLimits()),
+    persistence, outliers, budget, secured = (
+        section.get(key) for key in ("session_persistence", "outlier_detection", "retry_budget", "tls")
     )
-    if "session_persistence" in section:
-        persistence = SESSION_PERSISTENCE.settings(section.get("session_persistence"), SessionPersistence())
-        upstream = evolve(upstream, session_persistence=persistence)
-    if "outlier_detection" in section:
-        outliers = OUTLIER_DETECTION.settings(section.get("outlier_detection"), OutlierDetection())
-        upstream = evolve(upstream, outlier_detection=outliers)
-    if "retry_budget" in section:
-        upstream = evolve(upstream, retry_budget=RETRY_BUDGET.settings(section.get("retry_budget"), RetryBudget()))
-    if "tls" in section:
-        upstream = evolve(upstream, tls=tls.tls(section.get("tls"), endpoints))
+    upstream = Upstream(
+        section.get("name", ""),
+        endpoints,
+        backend=translate_backend(section, plugins, report),
+        balancing=translate_balancing(section.get("balancing")),
+        resolution=RESOLUTION.settings(section.get("resolution"), _RESOLUTION),
+        health_check=translate_health_check(section.get("health_check")),
+        limits=LIMITS.settings(section.get("limits"), _LIMITS),
+        session_persistence=(
+            None if persistence is None else SESSION_PERSISTENCE.settings(persistence, SessionPersistence())
+        ),
+        outlier_detection=None if outliers is None else OUTLIER_DETECTION.settings(outliers, OutlierDetection()),
+        retry_budget=None if budget is None else RETRY_BUDGET.settings(budget, RetryBudget()),
+        tls=None if secured is None else tls.tls(secured, endpoints),
+        **UPSTREAM.given(section),
+    )
     _check_endpoints(section, report)
     _check_intervals(section, upstream, report)
-    return UPSTREAM.settings(section, upstream)
+    return upstream
 
 
 def _check_endpoints(section: Section, report: Report) -> None:
     """Find an address that stands there twice, with whatever weights."""
-    first: dict[str, str] = {}
+    first: dict[str, Node] = {}
     for item in section.items("endpoints"):
         text = str(item.value)
-        if first.setdefault(text, item.node.path) != item.node.path:
-            report.fault(item.node, f"repeats {first[text]}", "keep one of the two, with a weight of its own")
+        if first.setdefault(text, item.node) is not item.node:
+            report.fault(item.node, f"repeats {first[text].path}", "keep one of the two, with a weight of its own")
         if item.value.kind is EndpointKind.UNIX:
             for key in ("tls", "proxy_protocol"):
                 if key in section.node.values:
