@@ -19,6 +19,8 @@ from edgegw.names import covers
 __all__ = ["translate_route"]
 
 _EVERYTHING: Final = RouteRule().matches
+# What most rules and backends of large configurations consist of.
+_WHAT_AND_WHERE: Final = frozenset({"matches", "backends"})
 _UPSTREAM_ONLY: Final = frozenset({"upstream"})
 
 
@@ -78,6 +80,8 @@ def _rule(
             report.warn(given, "is an empty list: requests get 500", "give one or more")
     elif not backends[0].weight and not any(backend.weight for backend in backends):
         report.warn(section.at("backends"), "every weight is 0: requests get 500", "give one a weight of 1 or more")
+    if section.values.keys() <= _WHAT_AND_WHERE:
+        return RouteRule(matches, backends)
     policies = plugins.policies(section.get("policies"))
     needed = ClientRequirement.NONE if policies is None else ClientRequirement.VERIFIED
     return RouteRule(
