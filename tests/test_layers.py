@@ -16,7 +16,7 @@ PACKAGE = Path(edgegw.__file__).parent
 #: may import; each may import itself.  A room that is not here does not exist.
 CONTRACTS = {
     "model", "identity", "peer", "verdict", "interfaces", "names", "certificate", "der", "distinguished_name",
-    "backend", "sni", "expressions", "proxied", "reason_explanations",
+    "backend", "sni", "expressions", "garbage", "proxied", "reason_explanations",
 }
 #: What plugins are made of.
 PLUGINS = {"kinds", "api"}
@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "backend": {"identity"},
     "sni": {"names", "verdict"},
     "expressions": {"certificate"},
+    "garbage": set(),
     "kinds": CONTRACTS,
     "api": CONTRACTS | {"kinds"},
     "plugins": set(),

@@ -13,6 +13,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 
 from edgegw.deadlines import Deadlines
+from edgegw.garbage import no_garbage_collection
 from edgegw.headers.injection import build_injectors
 from edgegw.headers.plugin import PluginInjector
 from edgegw.identity import ConnectionInfo
@@ -105,15 +106,16 @@ class Generation:
         self._turns = HandshakeTurns(reactor)
         self._waiting: list[Deferred[None]] = []
         self._replaced: tuple[Generation, ...] = ()
-        try:
-            sites = self._sites = self._build_sites()
-        except ContextError as error:
-            raise GenerationError(str(error)) from error
-        try:
-            self._build(sites)
-        except BaseException:
-            sites.close_upstreams()
-            raise
+        with no_garbage_collection():
+            try:
+                sites = self._sites = self._build_sites()
+            except ContextError as error:
+                raise GenerationError(str(error)) from error
+            try:
+                self._build(sites)
+            except BaseException:
+                sites.close_upstreams()
+                raise
 
     # --- building ---------------------------------------------------------------------------
 
