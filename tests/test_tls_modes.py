@@ -80,6 +80,35 @@ def negotiate(address: Any, context: ssl.SSLContext) -> str | None:
         return secure.selected_alpn_protocol()
 
 
+class Handshaking:
+    """A client that has seen all of the gateway's handshake, and not said its own last word of it."""
+
+    def __init__(self, address: Any, context: ssl.SSLContext, name: str) -> None:
+        self._come, self._go = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._come, self._go, server_hostname=name)
+        self.socket = socket.create_connection(address, 10)
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self.socket.sendall(self._go.read())
+                self._come.write(self.socket.recv(65_536))
+            else:
+                return
+
+    def ask(self, data: bytes) -> bytes:
+        """End the handshake, send data, and give what comes back until there is something, or the end."""
+        self._tls.write(data)
+        self.socket.sendall(self._go.read())
+        while piece := self.socket.recv(65_536):
+            self._come.write(piece)
+            try:
+                return self._tls.read(65_536)
+            except ssl.SSLWantReadError:
+                pass
+        return b""
+
+
 class ModeCase(TestCase):
     """A gateway whose port has listeners of several modes."""
 
@@ -295,6 +324,28 @@ class EndedTests(ModeCase):
 
             self.assertEqual(await in_thread(negotiate, running.address(), context), agreed)
             await running.idle()
+
+    async def test_limit_of_a_route_at_once(self) -> None:
+        """Clients whose handshakes go on at the same time are no more than a route may have when these are done."""
+        route = evolve(self.ROUTE, max_connections=2)
+        running = await self.start(
+            tls_listener(None, "ended", self.settings("ended.example")), routes=(), tls_routes=(route,)
+        )
+        context = client_context(self.pki)
+
+        def all_at_once() -> list[bytes]:
+            """Begin with five handshakes, then end them one after the other; gives what each client reads."""
+            peers = [Handshaking(running.address(), context, "ended.example") for _ in range(5)]
+            try:
+                return [one.ask(get("/", "ended.example")) for one in peers]
+            finally:
+                for one in peers:
+                    one.socket.close()
+
+        got = await in_thread(all_at_once)
+        self.assertEqual([b"plain" in one for one in got], [True, True, False, False, False], got)
+        self.assertEqual(running.counts().refused, {Reason.MAX_CONNECTIONS: 3})
+        await running.idle()
 
 
 class ProtocolTests(ModeCase):

@@ -14,7 +14,7 @@ from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import ListenerMetrics
 from edgegw.proxied import ProxyFacts
 from edgegw.proxy.tunnel import Tunnel
-from edgegw.proxy.tunnel_routes import TunnelBackend, TunnelRoutes, TunnelTarget
+from edgegw.proxy.tunnel_routes import TunnelBackend, TunnelRoutes, TunnelTarget, no_route
 from edgegw.tcp import Why
 from edgegw.tls.admission import Admission
 from edgegw.tls.listener import LIMITS
@@ -63,7 +63,7 @@ def tunnel_for(routes: TunnelRoutes, info: ConnectionInfo) -> protocol.Protocol 
     """
     target = routes.find(info.server_name)
     if target is None:
-        return Reject(Reason.NO_ROUTE, f"for {info.server_name or 'clients without SNI'}")
+        return no_route(info.server_name)
     refusal = target.refuse_begun()
     if refusal is not None:
         return refusal
@@ -165,10 +165,9 @@ class PassthroughListener:
         if reason is not None:
             return transport.refuse(reason, "")
         target = self.routes.find(transport.server_name)
-        if target is None:
-            return transport.refuse(Reason.NO_ROUTE, f"for {transport.server_name or 'clients without SNI'}")
-        refusal = target.refuse()
-        if refusal is not None:
+        refusal = no_route(transport.server_name) if target is None else target.refuse()
+        if target is None or refusal is not None:
+            assert refusal is not None
             return transport.refuse(refusal.code, refusal.detail)
         backend = target.choose()
         assert backend is not None  # it would have been refused

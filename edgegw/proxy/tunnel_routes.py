@@ -18,7 +18,7 @@ from edgegw.tls.admission import Admission
 from edgegw.upstream.upstream import UpstreamPool
 from edgegw.verdict import Reason, Reject
 
-__all__ = ["TunnelBackend", "TunnelRoutes", "TunnelTarget"]
+__all__ = ["TunnelBackend", "TunnelRoutes", "TunnelTarget", "no_route"]
 
 
 class TunnelBackend:
@@ -119,9 +119,12 @@ class TunnelRoutes:
     def refuse(self, name: str | None) -> Reject | None:
         """Say why a new connection for a name is refused; ``None`` counts it against its route's rate."""
         target = self._names.find(name)
-        if target is None:
-            return Reject(Reason.NO_ROUTE, f"for {name or 'clients without SNI'}")
-        return target.refuse()
+        return no_route(name) if target is None else target.refuse()
+
+
+def no_route(name: str | None) -> Reject:
+    """Refuse a connection whose name has no route."""
+    return Reject(Reason.NO_ROUTE, f"for {name or 'clients without SNI'}")
 
 
 def _breadth(hostname: str | None) -> tuple[bool, bool, int]:

@@ -39,9 +39,9 @@ class Admission:
 
     def refuse(self) -> Reason | None:
         """Say why a new connection is refused; ``None`` takes a token for it."""
-        counts = self._counts
-        if self._most is not None and counts.connections >= self._most:
+        if self.is_full:
             return Reason.MAX_CONNECTIONS
+        counts = self._counts
         if self._interval:
             now = monotonic()
             if counts.full_at - now > self._ahead:

@@ -46,7 +46,9 @@ class BuildProtocol(Protocol):
     """Makes the protocol for an accepted connection, or says why it is refused after all."""
 
     def __call__(self, info: ConnectionInfo, refusal: Reject | None = None) -> Any:
-        """:param refusal: the connection is there only to be told so, and to answer health checks."""
+        """:param refusal: the connection is there only to be told so, and to answer health checks.
+        :returns: a ``Reject`` where there is none for it after all; only without a refusal.
+        """
 
 
 class TLSListener:
