@@ -19,12 +19,15 @@ from edgegw.kinds.router import SNIRouterKind
 from edgegw.model import (
     BackendRef,
     ConnectionLimits,
+    Gateway,
     Listener,
     PathMatch,
+    Protocol,
     Route,
     RouteMatch,
     RouteRule,
     SNIRouterUse,
+    TLSRoute,
     TLSSettings,
 )
 from edgegw.testing import FakeEnvironment
@@ -37,10 +40,12 @@ from tests.gateway import (
     RunningGateway,
     answer,
     client_context,
+    closing,
     gateway,
     get,
     https_listener,
     in_thread,
+    server_certificate,
     start_gateway,
     start_upstream,
     talk,
@@ -253,6 +258,29 @@ class RequestTests(RoutingCase):
         self.assertEqual(await self.ask(None, get("/", "secret.example")), [421])
         self.assertEqual(await self.ask("secret.example", get("/", "secret.example"), self.client), [200])
         self.assertEqual(await self.ask("secret.example", get("/", "x.example"), self.client), [421])
+
+    async def test_a_listener_whose_bytes_go_to_an_upstream(self) -> None:
+        """Who is sent to a listener with the protocol TLS may ask for another name than its host name; by the name
+        alone nobody comes there, and no route is taken that is for others."""
+        settings = TLSSettings((server_certificate(self.server),), alpn=())
+        ended = Listener("ended", 0, Protocol.TLS, "127.0.0.1", "open.example", settings)
+        upstream = start_upstream(self, closing(b"far"))
+        routes = (
+            TLSRoute("other", (BackendRef("upstream"),), hostnames=("other.example",)),
+            TLSRoute("open", (BackendRef("upstream"),), hostnames=("open.example",)),
+        )
+        model = Gateway(
+            (ended,), (), (upstream.model,), tls_routes=routes, admin=None,
+            sni_routers=(router(to({"other.example": "ended", "a.closed.example": "ended"})),),
+        )
+        self.running = await start_gateway(self, model)
+        for name in ("other.example", "open.example"):
+            self.assertEqual(await self.ask(name, get("/", name)), [200], name)
+        got = await in_thread(try_tls, self.running.address(), server_name="a.closed.example")
+        self.assertEqual(got.alert, UNRECOGNIZED_NAME)
+        self.running.reload(evolve(model, sni_routers=(router(to({})),)))
+        got = await in_thread(try_tls, self.running.address(), server_name="other.example")
+        self.assertEqual(got.alert, UNRECOGNIZED_NAME)
 
     async def test_a_name_that_is_passed_through(self) -> None:
         """Nor is a name served here that the router would pass through, though one listener takes every name."""

@@ -232,7 +232,7 @@ class Generation:
         build_protocol: BuildProtocol,
         needs_chain: bool,
         keeps_chain: bool,
-        may_take: Callable[[str | None], Reject | None] | None = None,
+        may_take: Callable[[str | None, bool], Reject | None] | None = None,
     ) -> TLSListener:
         """Make a listener that ends TLS.
 

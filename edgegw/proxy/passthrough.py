@@ -61,7 +61,8 @@ def tunnel_for(routes: TunnelRoutes, info: ConnectionInfo) -> protocol.Protocol 
     The route may have become full meanwhile: only now a connection counts there, and any number of handshakes may end
     at one time.
     """
-    target = routes.find(info.server_name)
+    # Who was not let begin for its name does not come here.
+    target = routes.find(info.server_name, True)
     if target is None:
         return no_route(info.server_name)
     refusal = target.refuse_begun()

@@ -77,13 +77,18 @@ class TunnelTarget(Shares[TunnelBackend]):
 
 
 class TunnelRoutes:
-    """The routes of one listener, by the names that clients ask for."""
+    """The routes of one listener, by the names that clients ask for.
+
+    Whom the port's router has sent here may ask for other names than the listener's host name.
+    """
 
     def __init__(self, listener: Listener, routes: Iterable[tuple[TCPRoute, TunnelTarget]]) -> None:
         self._names: ServerNames[TunnelTarget] = ServerNames()
+        self._routed: ServerNames[TunnelTarget] = ServerNames()
         entries = []
         for route, target in routes:
             for named in (route.hostnames if isinstance(route, TLSRoute) else ()) or (None,):
+                self._routed.add(named, target)
                 hostnames = intersection(() if named is None else (named,), listener.hostname)
                 for hostname in (None,) if hostnames == () else hostnames or ():
                     entries.append((_breadth(named), hostname, target))
@@ -112,13 +117,19 @@ class TunnelRoutes:
             ],
         )
 
-    def find(self, name: str | None) -> TunnelTarget | None:
-        """Give what stands behind the route of a canonical name; ``None`` where it has none."""
-        return self._names.find(name)
+    def find(self, name: str | None, routed: bool = False) -> TunnelTarget | None:
+        """Give what stands behind the route of a canonical name; ``None`` where it has none.
 
-    def refuse(self, name: str | None) -> Reject | None:
-        """Say why a new connection for a name is refused; ``None`` counts it against its route's rate."""
-        target = self._names.find(name)
+        :param routed: whether the port's router has sent the client here, whatever the listener's host name is.
+        """
+        return self._names.find(name) or (self._routed.find(name) if routed else None)
+
+    def refuse(self, name: str | None, routed: bool = False) -> Reject | None:
+        """Say why a new connection for a name is refused; ``None`` counts it against its route's rate.
+
+        :param routed: see :meth:`find`.
+        """
+        target = self.find(name, routed)
         return no_route(name) if target is None else target.refuse()
 
 

@@ -58,8 +58,8 @@ class TLSListener:
     :param verification: judges client certificates.
     :param record: remembers every handshake.
     :param staple: see :func:`edgegw.tls.context.make_context`.
-    :param may_take: called with the name that a client asks for, in canonical form, before its TLS begins: gives why
-        it is refused, or ``None``.
+    :param may_take: called before a client's TLS begins, with the name that it asks for in canonical form and whether
+        the port's router has sent it here: gives why it is refused, or ``None``.
     :ivar needs_hello: whether it matters what a client says in its ClientHello, beside the name on the certificate.
     :param count_error: called with the name of a kind and ``"certificate"`` whenever its source has failed.
     :ivar renewed: called when it shows other certificates.
@@ -80,7 +80,7 @@ class TLSListener:
         record: HandshakeRecord,
         reactor: Any,
         staple: Staple | None = None,
-        may_take: Callable[[str | None], Reject | None] | None = None,
+        may_take: Callable[[str | None, bool], Reject | None] | None = None,
         count_error: CountError = count_nothing,
     ) -> None:
         assert model.tls is not None
@@ -153,15 +153,18 @@ class TLSListener:
 
     def take(self, transport: TLSServer) -> Why:
         """Begin with TLS on a connection whose name is the listener's; see ``SecureListener``."""
-        refusal = self.refuses(transport.server_name)
+        refusal = self.refuses(transport.server_name, transport.routed)
         if refusal is not None:
             transport.judge = self
             return transport.refuse(refusal.code, refusal.detail, ALERT_UNRECOGNIZED_NAME)
         return transport.begin(self.find(transport.server_name, transport.routed), self)
 
-    def refuses(self, name: str | None) -> Reject | None:
-        """Say why a client is refused for the name that it asks for; ``None`` lets its TLS begin."""
-        return None if self._may_take is None else self._may_take(name)
+    def refuses(self, name: str | None, routed: bool = False) -> Reject | None:
+        """Say why a client is refused for the name that it asks for; ``None`` lets its TLS begin.
+
+        :param routed: see :meth:`find`.
+        """
+        return None if self._may_take is None else self._may_take(name, routed)
 
     def find(self, server_name: str | None, routed: bool = False) -> Found:
         """Give the context for a canonical name, or why there is none.
