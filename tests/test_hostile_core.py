@@ -700,7 +700,7 @@ class InFlightTests(RecheckCase):
             wanted = evolve(listener.tls.client_validation, mode=FALLBACK)
             listener = evolve(listener, tls=evolve(listener.tls, client_validation=wanted))
             new = Generation(reactor, evolve(model, listeners=(listener,)), Metrics()).tls_listener("edge")
-            (transport,) = running.generation._open_on("edge")
+            (transport,) = running.generation._open_on(running.generation.tls_listener("edge"))
             verdict = new.judge_again(transport)
             self.assertEqual(getattr(verdict, "code", None), Reason.UNKNOWN_CA)
             self.refused.clear()
@@ -746,7 +746,7 @@ class InFlightTests(RecheckCase):
         self.environment.changed()
         await until(lambda: not running.generation._rechecks["edge"]._left)
         self.assertEqual((await self.alive(tls), await self.alive(bad)), (True, False))
-        (transport,) = running.generation._open_on("edge")
+        (transport,) = running.generation._open_on(running.generation.tls_listener("edge"))
         elsewhere = Generation(reactor, self.model(None, Authority("elsewhere")), Metrics()).tls_listener("edge")
         self.assertEqual(getattr(elsewhere.judge_again(transport), "code", None), Reason.UNKNOWN_CA)
 
@@ -781,7 +781,7 @@ class ManyTests(SynchronousTestCase):
         listener: Any = Listener()
         info = mock.Mock(listener=listener.model.name)
         transports: list[Any] = [mock.Mock(spec=TLSServer, state=3, connected=1, info=info) for _ in range(100)]
-        again = Recheck(clock, listener, lambda: transports)
+        again = Recheck(clock, listener, lambda: transports, lambda transport: listener)
         again.begin()
         for _ in range(10):
             clock.advance(0)

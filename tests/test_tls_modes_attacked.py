@@ -5,8 +5,20 @@ import socket
 import ssl
 from typing import Any
 
+from attrs import evolve
+
 from edgegw.model import BackendRef, Listener, Protocol, TCPRoute, TLSRoute
-from tests.gateway import client_context, closing, get, https_listener, in_thread, start_upstream, talk, until
+from tests.gateway import (
+    client_context,
+    closing,
+    get,
+    https_listener,
+    in_thread,
+    start_upstream,
+    talk,
+    until,
+    validation,
+)
 from tests.test_client_hello import from_pyopenssl
 from tests.test_tls_modes import ModeCase, exchange, tls_listener
 
@@ -100,3 +112,45 @@ class NameTests(ModeCase):
         )
         got = await self.ask(running, "ended.example", "ended.example")
         self.assertTrue(got.endswith(b"plain"), got)
+
+
+class ReloadTests(ModeCase):
+    """Connections that last, and a configuration that gives their name to another listener."""
+
+    async def test_rechecked_by_whom_the_name_is_given_to(self) -> None:
+        """A tunnel is judged by the listener that has its name now, whatever that is called."""
+        strict = self.settings("ended.example", client_validation=validation(self.pki, recheck_established=True))
+        lax = tls_listener("ended.example", "ended", self.settings("ended.example"))
+        route = TLSRoute("plain", (BackendRef("plain"),))
+        for after, ends in (
+            ((tls_listener("ended.example", "renamed", strict),), True),
+            ((evolve(lax, hostname="here.example"), tls_listener("*.example", "other", strict)), True),
+            ((tls_listener("here.example", "other", strict), evolve(lax, name="renamed")), False),
+            ((tls_listener("ended.example", "renamed"),), False),
+        ):
+            running = await self.start(lax, routes=(), tls_routes=(route,))
+            held = await in_thread(self.hold, running.address())
+            self.addCleanup(held.close)
+            await until(lambda running=running: running.metrics.tunnel_route("plain").connections == 1)  # type: ignore[misc]
+            running.reload(evolve(running.generation.gateway, listeners=after))
+            before = running.generations[0]
+            if ends:
+                await until(lambda before=before: before.connections == 0)  # type: ignore[misc]  # bound now
+            else:
+                got = await in_thread(self.ask_again, held)
+                self.assertTrue(got.endswith(b"plain"), got)
+            await running.stop()
+
+    def hold(self, address: Any) -> ssl.SSLSocket:
+        """Give a connection that stays."""
+        plain = socket.create_connection(address, 10)
+        return client_context(self.pki).wrap_socket(plain, server_hostname="ended.example")
+
+    @staticmethod
+    def ask_again(held: ssl.SSLSocket) -> bytes:
+        """Ask for something on it."""
+        held.sendall(get("/", "ended.example"))
+        got = b""
+        while piece := held.recv(65_536):
+            got += piece
+        return got

@@ -159,6 +159,7 @@ class Generation:
                 listeners, self._deadlines, self._turns, self._connection_gone, router,  # type: ignore[arg-type]
                 settings.get(key), fingerprints,
             )
+            profile.key = key
             self._profiles[key] = profile
             if plain is not None:
                 profile.plain = partial(begin_plain, profile, plain)
@@ -169,6 +170,7 @@ class Generation:
                 elif one.site is not None and one is not plain and profile.tells_names_apart:
                     one.site.profile = profile
 
+        self._by_name = {listener.model.name: listener for listener in self._tls_listeners()}
         self._rechecks = self._build_rechecks()
         self._renewals = renewals(self._reactor, self._profiles.values(), self._metrics, count_error)
 
@@ -267,7 +269,7 @@ class Generation:
             validation = listener.model.tls.client_validation if listener.model.tls is not None else None
             recheck = None
             if validation is not None and validation.recheck_established:
-                recheck = Recheck(self._reactor, listener, partial(self._open_on, listener.model.name))
+                recheck = Recheck(self._reactor, listener, partial(self._open_on, listener), self._judge_of)
                 rechecks[listener.model.name] = recheck
             if chain is not None:
                 _on_change(chain, partial(_changed, chain, recheck), calls)
@@ -284,9 +286,26 @@ class Generation:
 
         :raises KeyError: there is none, or it has no TLS.
         """
-        return {listener.model.name: listener for listener in self._tls_listeners()}[name]
+        return self._by_name[name]
 
-    def _open_on(self, name: str) -> list[TLSServer]:
+    def _judge_of(self, transport: TLSServer) -> Any:
+        """Give the listener that would have a connection now; ``None`` where there is no such listener any more.
+
+        A name may have gone to another listener of the port, or the listener have another name.
+        """
+        before = transport.judge
+        if not isinstance(before, TLSListener):
+            return before
+        profile = self._profiles.get(transport.owner.key)  # type: ignore[attr-defined]  # PortProfile
+        if transport.owner is profile:
+            return before
+        same = self._by_name.get(before.model.name)
+        if profile is None or not profile.secure or transport.routed:
+            return same
+        name = transport.server_name if transport.info is None else transport.info.server_name
+        return profile.listener_for(name, None if same is None else same.model) or same
+
+    def _open_on(self, listener: TLSListener) -> list[TLSServer]:
         """Give a listener's connections, of this generation and of those that it has replaced.
 
         Those of which it is not known yet for which listener they are, are among them.
@@ -296,7 +315,7 @@ class Generation:
             for generation in (self, *self._replaced)
             for profile in generation._profiles.values()
             for transport in profile.transports
-            if isinstance(transport, TLSServer) and _is_on(transport, name)
+            if isinstance(transport, TLSServer) and self._judge_of(transport) in (None, listener)
         ]
 
     def replace(self, generations: Iterable[Generation]) -> None:
@@ -428,11 +447,6 @@ def _changed(chain: PolicyChain, recheck: Recheck | None) -> None:
     chain.forget()
     if recheck is not None:
         recheck.begin()
-
-
-def _is_on(transport: TLSServer, name: str) -> bool:
-    judge = transport.judge
-    return judge is None or (isinstance(judge, TLSListener) and judge.model.name == name)
 
 
 def _take_plaintext(listeners: list[AnyListener], settings: PortSettings | None) -> PlainListener | None:

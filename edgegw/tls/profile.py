@@ -106,6 +106,7 @@ class PortProfile:
     :param connection_gone: called whenever a connection has ended.
     :param settings: what holds for the port as a whole.
     :param fingerprints: whether the fingerprints of ClientHellos are wanted although no listener says so.
+    :ivar key: the address and port, as configured; whoever builds it sets it.
     :ivar transports: the open connections, those still in their handshake and those passed through included.
     :ivar held: the port's connections, of all its generations.
     :ivar plain: see :class:`edgegw.tls.owner.TLSOwner`; whoever sets it says :meth:`look_at_every_hello` as well.
@@ -115,6 +116,8 @@ class PortProfile:
     :ivar when_open: see :class:`~edgegw.tls.transport.TLSServer`, for connections that begin from now on.
     :ivar proxy_headers: accepts the connections of a port that reads PROXY headers; ``None`` on any other.
     """
+
+    key: tuple[str | None, int]
 
     def __init__(
         self,

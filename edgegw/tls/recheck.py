@@ -25,16 +25,24 @@ _log = Logger(namespace="edgegw.tls")
 
 
 class Recheck:
-    """Closes the connections of one listener's name that its policies would refuse now.
+    """Closes the connections of one listener that its policies would refuse now.
 
     :param listener: whose policies and trust hold now.
     :param connections: gives the open connections to judge, whichever generation they were accepted under.
+    :param judge_of: gives the listener that an open connection would be judged by now.
     """
 
-    def __init__(self, reactor: Any, listener: TLSListener, connections: Callable[[], Iterable[TLSServer]]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        listener: TLSListener,
+        connections: Callable[[], Iterable[TLSServer]],
+        judge_of: Callable[[TLSServer], object],
+    ) -> None:
         self._reactor = reactor
         self._listener = listener
         self._connections = connections
+        self._judge_of = judge_of
         self._left: list[TLSServer] = []
         self._asking = 0
         self._scheduled = False
@@ -67,7 +75,7 @@ class Recheck:
 
     def judge(self, transport: TLSServer) -> None:
         """Close an open connection of the listener if its client would not be let in any more."""
-        if not transport.connected or transport.info is None or transport.info.listener != self._listener.model.name:
+        if not transport.connected or transport.info is None or self._judge_of(transport) is not self._listener:
             return
         try:
             verdict = self._listener.judge_again(transport)
