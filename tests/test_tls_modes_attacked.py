@@ -7,7 +7,11 @@ from typing import Any
 
 from attrs import evolve
 
-from edgegw.model import BackendRef, Listener, Protocol, TCPRoute, TLSRoute
+from edgegw.model import BackendRef, ConnectionRate, Listener, Protocol, TCPRoute, TLSRoute
+from edgegw.observe.counters import AdmissionCounts
+from edgegw.tls import admission
+from edgegw.tls.admission import Admission
+from edgegw.verdict import Reason
 from tests.gateway import (
     client_context,
     closing,
@@ -60,6 +64,20 @@ class LimitTests(ModeCase):
         await until(lambda: counts.handshakes_in_progress == 0)
         self.assertEqual(running.metrics.tunnel_route("plain").connections, 2)
         await until(lambda: counts.connections == 2)
+
+    def test_smaller_bucket(self) -> None:
+        """A reload that makes a rate or a burst smaller locks nobody out for longer than the new rate says."""
+        counts = AdmissionCounts()
+        large = Admission(counts, None, ConnectionRate(1, 1.0, 10_000))
+        now = 1_000.0
+        self.patch(admission, "monotonic", lambda: now)
+        while large.refuse() is None:
+            pass
+        small = Admission(counts, None, ConnectionRate(1, 1.0, 1))
+        self.assertEqual(small.refuse(), Reason.CONNECTION_RATE)
+        now += 1.0
+        self.assertIsNone(small.refuse())
+        self.assertEqual(small.refuse(), Reason.CONNECTION_RATE)
 
     async def test_one_name_for_two_kinds(self) -> None:
         """A TLS route and a TCP route of one name are two tenants."""

@@ -45,6 +45,8 @@ class Admission:
         if self._interval:
             now = monotonic()
             if counts.full_at - now > self._ahead:
+                # What an earlier configuration has let in on a larger bucket is no debt of this one.
+                counts.full_at = min(counts.full_at, now + self._ahead + self._interval)
                 return Reason.CONNECTION_RATE
             counts.full_at = max(counts.full_at, now) + self._interval
         return None
