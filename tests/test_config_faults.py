@@ -246,11 +246,13 @@ listeners:
   - {{name: b, port: 1, hostname: b.example.com, limits: {{max_connections: 5, handshake_timeout: 1s}}, {_TLS}}}
   - {{name: c, port: 2, protocol: HTTP, limits: {{max_connections_per_peer: 3}}}}
   - {{name: d, port: 2, protocol: HTTP, hostname: d, http: {{max_uri_size: 1KiB, keep_alive_timeout: 1s}}}}
-  - {{name: e, port: 3, protocol: HTTP, limits: {{max_connections: 1}}}}
+  - {{name: e, port: 3, protocol: HTTP}}
+  - {{name: f, port: 3, protocol: HTTP, hostname: f, limits: {{connection_rate: {{connections: 1}}}}}}
 """,
             (4, 97, "listeners[1].limits.handshake_timeout", "not the same as that of a, and on port 1 the highest"),
             (6, 5, "listeners[3]", "limits.max_connections_per_peer is not the same as that of c"),
             (6, 74, "listeners[3].http.max_uri_size", "on port 2 the first listener's holds"),
+            (8, 79, "listeners[5].limits.connection_rate", "on port 3 the first listener's holds"),
         )
 
     def test_tickets_without_chain(self) -> None:

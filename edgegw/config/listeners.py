@@ -278,6 +278,7 @@ def _of_port(protocol: Protocol) -> Iterator[tuple[str, str, str]]:
         return
     # Without TLS only the head of a request says which listener it is for.
     yield "limits.max_connections", "max_connections", "the sum holds"
+    yield "limits.connection_rate", "connection_rate", first
     yield "http.max_head_size", "max_head_bytes", first
     yield "http.max_headers", "max_headers", first
     yield "http.max_uri_size", "max_uri_bytes", first
