@@ -65,6 +65,18 @@ class LimitTests(ModeCase):
         self.assertEqual(running.metrics.tunnel_route("plain").connections, 2)
         await until(lambda: counts.connections == 2)
 
+    async def test_limits_before_the_handshake(self) -> None:
+        """A route's limit is no wrong name: the connection is closed at once, without an alert."""
+        rate = ConnectionRate(1, 3600.0, 1)
+        running = await self.start(
+            tls_listener("ended.example", "ended", self.settings("ended.example")), routes=(),
+            tls_routes=(TLSRoute("plain", (BackendRef("plain"),), connection_rate=rate),),
+        )
+        self.assertTrue((await self.ask(running, "ended.example", "ended.example")).endswith(b"plain"))
+        got = await in_thread(exchange, running.address(), from_pyopenssl("ended.example"))
+        self.assertEqual(got, b"")
+        self.assertEqual(running.counts("ended").refused, {Reason.CONNECTION_RATE: 1})
+
     def test_smaller_bucket(self) -> None:
         """A reload that makes a rate or a burst smaller locks nobody out for longer than the new rate says."""
         counts = AdmissionCounts()

@@ -156,7 +156,9 @@ class TLSListener:
         refusal = self.refuses(transport.server_name, transport.routed)
         if refusal is not None:
             transport.judge = self
-            return transport.refuse(refusal.code, refusal.detail, ALERT_UNRECOGNIZED_NAME)
+            # A limit of its route turns a client away as the listener's own do: it is told nothing, and holds nothing.
+            alert = b"" if refusal.code in LIMITS else ALERT_UNRECOGNIZED_NAME
+            return transport.refuse(refusal.code, refusal.detail, alert)
         return transport.begin(self.find(transport.server_name, transport.routed), self)
 
     def refuses(self, name: str | None, routed: bool = False) -> Reject | None:
