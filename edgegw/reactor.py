@@ -28,6 +28,11 @@ class EdgeReactor(EPollReactor):
 
     turn = 0
 
+    def __init__(self) -> None:
+        #: Whose sockets were closed in this turn: what was told of them is nothing to others with their numbers.
+        self._forgotten: set[int] = set()
+        super().__init__()
+
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events and call what they are for."""
         try:
@@ -38,6 +43,8 @@ class EdgeReactor(EPollReactor):
             raise
         self.turn += 1
         selectables = self._selectables
+        forgotten = self._forgotten
+        forgotten.clear()
         for fd, event in events:
             selectable = selectables.get(fd)
             if selectable is None:
@@ -47,7 +54,8 @@ class EdgeReactor(EPollReactor):
                     why = selectable.doRead()
                     if why is not None:
                         self._disconnectSelectable(selectable, why, True)
-                else:
+                elif fd not in forgotten:
+                    # Bytes that there are not are no harm, but an end would be.
                     self._doReadOrWrite(selectable, fd, event)
             except Exception:
                 _log.failure("while {selectable!r} was ready", selectable=selectable)
@@ -62,6 +70,7 @@ class EdgeReactor(EPollReactor):
         for each connection.
         """
         fd = selectable.fileno()
+        self._forgotten.add(fd)
         self._reads.discard(fd)
         self._writes.discard(fd)
         self._selectables.pop(fd, None)

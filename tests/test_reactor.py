@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import socket
+from select import EPOLLHUP, EPOLLIN
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -34,6 +35,59 @@ class Reader:
 
     def stopReading(self) -> None:
         self.reactor.removeReader(self)
+
+
+class _Told:
+    """A poller that tells of what it is given, once."""
+
+    def __init__(self, *events: tuple[int, int]) -> None:
+        self._events = list(events)
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        events, self._events = self._events, []
+        return events
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: None
+
+
+class ReusedTests(SynchronousTestCase):
+    """Within a turn a descriptor is closed, and its number taken by the next socket."""
+
+    def test_event_of_the_one_before(self) -> None:
+        """What had been told of a socket is nothing to the one that has its number now."""
+        reactor: Any = EdgeReactor()
+        for one in reactor._internalReaders:
+            self.addCleanup(one.connectionLost, Failure(ConnectionDone()))
+        lost: list[Failure] = []
+
+        class Closing(Reader):
+            """Closes another, whose number a new one takes."""
+
+            def doRead(self) -> None:
+                reactor.forget(old)
+                reactor.addReader(new)
+
+        class Lost(Reader):
+            """Remembers its end."""
+
+            def connectionLost(self, reason: Failure) -> None:
+                lost.append(reason)
+
+        pair = socket.socketpair()
+        for sock in pair:
+            self.addCleanup(sock.close)
+        first = Closing(reactor, pair[0])
+        old, new = Lost(reactor, pair[1]), Lost(reactor, pair[1])
+        reactor._poller, poller = _Told((first.fileno(), EPOLLIN), (old.fileno(), EPOLLHUP)), reactor._poller
+        self.addCleanup(poller.close)
+        reactor.addReader(first)
+        reactor.addReader(old)
+        reactor.doPoll(0)
+        self.assertEqual((lost, new.reads), ([], 0))
+        reactor._poller = _Told((new.fileno(), EPOLLHUP))
+        reactor.doPoll(0)
+        self.assertEqual(len(lost), 1)
 
 
 class HandOverTests(SynchronousTestCase):
