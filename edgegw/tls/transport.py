@@ -17,7 +17,7 @@ from math import inf
 from time import monotonic
 from typing import Any, Final
 
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 from twisted.internet import main
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionLost
@@ -29,6 +29,7 @@ from zope.interface import implementer
 from edgegw.identity import ConnectionInfo
 from edgegw.tcp import Why
 from edgegw.tls import openssl
+from edgegw.tls.ending import TLSEnding
 from edgegw.tls.failure import reason_for_error
 from edgegw.tls.hello import (
     ALERT_HANDSHAKE_FAILURE,
@@ -58,7 +59,7 @@ _LOST = main.CONNECTION_LOST
 
 
 @implementer(ISSLTransport, INegotiated)
-class TLSServer(HelloServer):
+class TLSServer(TLSEnding, HelloServer):
     """The server's end of one TLS connection.
 
     :ivar hearing: what is asked about the client's certificate, where anything is.
@@ -70,7 +71,6 @@ class TLSServer(HelloServer):
     info: ConnectionInfo | None = None
     when_open: tuple[Callable[[TLSServer], None], ...] = ()
     _paused = False
-    _own_end_closed = False
     _peer_end_closed = False
 
     # --- reading ----------------------------------------------------------------------------
@@ -219,17 +219,7 @@ class TLSServer(HelloServer):
     # --- closing ----------------------------------------------------------------------------
 
     def _close_notify(self) -> bool:
-        """Say that no more is coming; whether the socket took it or there is nobody to tell."""
-        if self._own_end_closed or self.tls is None or self.state != OPEN:
-            return True
-        try:
-            self.tls.shutdown()
-        except SSL.WantWriteError:
-            return False
-        except SSL.Error:
-            pass  # the peer is gone
-        self._own_end_closed = True
-        return True
+        return self.state != OPEN or super()._close_notify()
 
     def _postLoseConnection(self) -> Why:
         if not self._close_notify():
@@ -239,13 +229,6 @@ class TLSServer(HelloServer):
             self.startWriting()
             return None
         return super()._postLoseConnection()
-
-    def _closeWriteConnection(self) -> None:
-        if not self._close_notify():
-            self._writeDisconnected = False
-            self.startWriting()
-            return
-        super()._closeWriteConnection()
 
     def connectionLost(self, reason: Failure) -> None:
         """Free everything, tell the protocol and the owner."""
@@ -262,14 +245,3 @@ class TLSServer(HelloServer):
         self.tls = None
         self.hearing = None
         super().connectionLost(reason)
-
-    # --- what TLS knows ---------------------------------------------------------------------
-
-    @property
-    def negotiatedProtocol(self) -> bytes | None:
-        """The protocol that ALPN chose, or ``None``."""
-        return (self.tls.get_alpn_proto_negotiated() or None) if self.tls is not None else None
-
-    def getPeerCertificate(self) -> crypto.X509 | None:
-        """The client's certificate, verified or not; ``None`` without one."""
-        return self.tls.get_peer_certificate() if self.tls is not None else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 from twisted.internet import error, main
 from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.interfaces import INegotiated, ISSLTransport
@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from edgegw.tcp import Client, Connector, Why
 from edgegw.tls import openssl
+from edgegw.tls.ending import TLSEnding
 from edgegw.tls.failure import is_alert
 from edgegw.upstream.failure import TLSAlert, TLSFailure
 from edgegw.upstream.proxy_header import Header
@@ -68,14 +69,12 @@ class HeraldedClient(Client):
 
 
 @implementer(ISSLTransport, INegotiated)
-class TLSClient(HeraldedClient):
+class TLSClient(TLSEnding, HeraldedClient):
     """The client's end of one TLS connection; its protocol is made when the handshake is done."""
 
     _endpoint: EndpointTLS
     _handshake: UpstreamHandshake | None = None
-    _tls: SSL.Connection | None = None
     _state = _CONNECTING
-    _own_end_closed = False
 
     def __init__(
         self, host: str, port: int, connector: Any, reactor: Any, header: Header, endpoint: EndpointTLS
@@ -89,7 +88,7 @@ class TLSClient(HeraldedClient):
         if not self._send_header():
             return
         self._handshake = self._endpoint.begin(self.socket)
-        self._tls = self._handshake.connection
+        self.tls = self._handshake.connection
         self._state = _HANDSHAKE
         self.startReading()
         self._go_on()
@@ -116,7 +115,7 @@ class TLSClient(HeraldedClient):
                 err = TLSFailure("timeout", "no TLS handshake in time")
             elif type(err) is ConnectError:
                 err = TLSFailure("tls_closed", "the upstream closed the connection in the TLS handshake")
-            self._handshake = self._tls = None
+            self._handshake = self.tls = None
         super().failIfNotConnected(err)
 
     # --- reading ------------------------------------------------------------------------------
@@ -127,7 +126,7 @@ class TLSClient(HeraldedClient):
             self._go_on()
             return None
         try:
-            data = openssl.read(self._tls)  # type: ignore[arg-type]  # there is one from the handshake on
+            data = openssl.read(self.tls)  # type: ignore[arg-type]  # there is one from the handshake on
         except openssl.Closed as closed:
             return self._peer_closed(closed)
         if data is not openssl.WANT:
@@ -191,24 +190,11 @@ class TLSClient(HeraldedClient):
         if not data:
             return 0
         try:
-            return openssl.write(self._tls, data)  # type: ignore[arg-type]  # there is one while it is connected
+            return openssl.write(self.tls, data)  # type: ignore[arg-type]  # there is one while it is connected
         except openssl.Closed:
             return _LOST
 
     # --- closing ------------------------------------------------------------------------------
-
-    def _close_notify(self) -> bool:
-        """Say that no more is coming; whether the socket took it or there is nobody to tell."""
-        if self._own_end_closed or self._tls is None:
-            return True
-        try:
-            self._tls.shutdown()
-        except SSL.WantWriteError:
-            return False
-        except SSL.Error:
-            pass  # the upstream is gone
-        self._own_end_closed = True
-        return True
 
     def _postLoseConnection(self) -> Why:
         if not self._close_notify():
@@ -216,33 +202,17 @@ class TLSClient(HeraldedClient):
             return None
         return super()._postLoseConnection()  # type: ignore[no-any-return]  # Twisted's
 
-    def _closeWriteConnection(self) -> None:
-        if not self._close_notify():
-            self._writeDisconnected = False
-            self.startWriting()
-            return
-        super()._closeWriteConnection()
-
     def connectionLost(self, reason: Failure) -> None:
         """Free everything and tell the protocol."""
         if self.connected:
             if self._state != _OPEN and not reason.check(error.ConnectionAborted):
                 # Should it be the session that the upstream does not like, the next connection goes without.
                 self._endpoint.forget()
-            elif self._tls is not None:
+            elif self.tls is not None:
                 # OpenSSL takes a session whose connection ends without it for one that must not be resumed.
-                self._tls.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
-            self._tls = self._handshake = None
+                self.tls.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+            self.tls = self._handshake = None
         super().connectionLost(reason)
-
-    @property
-    def negotiatedProtocol(self) -> bytes | None:
-        """The protocol that ALPN chose, or ``None``."""
-        return (self._tls.get_alpn_proto_negotiated() or None) if self._tls is not None else None
-
-    def getPeerCertificate(self) -> crypto.X509 | None:
-        """The upstream's certificate, verified as the settings say; ``None`` when the connection has ended."""
-        return self._tls.get_peer_certificate() if self._tls is not None else None
 
 
 class _UpstreamConnector(Connector):
