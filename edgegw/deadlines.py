@@ -94,7 +94,8 @@ class Deadlines:
             due = [slot for slot in range(self._next_slot, until + 1) if slot in slots]
         self._next_slot = until + 1
         for slot in due:
-            for item in slots.pop(slot):
+            # Whoever's time is up may have been the last one, which stops everything.
+            for item in slots.pop(slot, ()):
                 self._look_at(item, now)
         if slots and self._call is None:
             self._call = self._reactor.callLater(self._tick, self._turn)
@@ -113,6 +114,13 @@ class Deadlines:
                 _log.failure("when the deadline of {item!r} had passed", item=item)
         elif deadline != inf:
             self._insert(item, deadline)
+
+    def run_out(self) -> None:
+        """Nobody is served any more: let only what is watched still come to its end, by its deadline at the latest."""
+        for slot in [slot for slot, items in self._slots.items() if not items]:
+            del self._slots[slot]
+        if not self._slots:
+            self.stop()
 
     def stop(self) -> None:
         """Forget everything that is watched."""

@@ -178,3 +178,40 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.advance(2)
         self.assertEqual(item.passed, [])
+
+
+class EndTests(SynchronousTestCase):
+    """What becomes of deadlines at the end."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000.0)
+        self.patch(deadlines, "monotonic", self.clock.seconds)
+        self.wheel = Deadlines(self.clock, tick=0.25)
+
+    def watch(self, seconds: float) -> Waiting:
+        """Watch something new."""
+        item = Waiting(self.clock)
+        self.wheel.watch(item, self.clock.seconds() + seconds)
+        return item
+
+    def test_run_out(self) -> None:
+        """What is watched still comes to its end, and nothing is looked at afterwards; without anything, at once."""
+        item, forgotten = self.watch(1.0), self.watch(50.0)
+        self.wheel.forget(forgotten)
+        self.wheel.run_out()
+        for _ in range(40):
+            self.clock.advance(0.05)
+        self.assertEqual(len(item.passed), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.wheel.forget(self.watch(50.0))
+        self.wheel.run_out()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped_by_one_that_passes(self) -> None:
+        """Several are due, and the first one's end is the end of everything."""
+        for stop in (self.wheel.stop, self.wheel.run_out):
+            first, later = self.watch(0.1), self.watch(0.6)
+            self.patch(first, "deadline_passed", lambda stop=stop, later=later: (self.wheel.forget(later), stop()))
+            self.clock.advance(5.0)
+            self.assertEqual((later.passed, self.clock.getDelayedCalls()), ([], []))

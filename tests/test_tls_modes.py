@@ -6,12 +6,15 @@ import ssl
 from typing import Any
 
 from attrs import evolve
+from twisted.internet import reactor as global_reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from edgegw.model import (
     BackendRef,
     ConnectionLimits,
     ConnectionRate,
+    Endpoint,
     Gateway,
     Listener,
     PortSettings,
@@ -21,6 +24,7 @@ from edgegw.model import (
     TLSRoute,
     TLSSettings,
     UnmatchedName,
+    Upstream,
 )
 from edgegw.verdict import Reason
 from tests.gateway import (
@@ -45,6 +49,7 @@ from tests.gateway import (
 from tests.test_client_hello import from_pyopenssl
 from tests.tls_upstreams import secured, server_context, start_tls_upstream
 
+reactor: Any = global_reactor
 UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
 
 
@@ -313,6 +318,50 @@ class EndedTests(ModeCase):
             tls_routes=(TLSRoute("again", (BackendRef("again"),)),),
         )
         self.assertTrue((await self.ask(running, "ended.example", "ended.example")).endswith(b"again"))
+
+    async def test_last_words_after_a_reload(self) -> None:
+        """An upstream that takes nothing of what its client said last is waited for no longer than before, although the
+        client has left, and with it the last connection of a configuration that has been replaced."""
+        stalled = socket.create_server(("127.0.0.1", 0))
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        self.addCleanup(stalled.close)
+        upstream = Upstream("stalled", (Endpoint(*stalled.getsockname()),), idle_timeout=0.5)
+        running = await self.start(
+            tls_listener(None, "ended", self.settings("ended.example")), routes=(), upstreams=(upstream,),
+            tls_routes=(TLSRoute("stalled", (BackendRef("stalled"),)),),
+        )
+        plain = await in_thread(socket.create_connection, running.address(), 10)
+        secure: ssl.SSLSocket = await in_thread(
+            client_context(self.pki).wrap_socket, plain, server_hostname="ended.example"
+        )
+        self.addCleanup(secure.close)
+        far, _ = await in_thread(stalled.accept)
+        self.addCleanup(far.close)
+        (profile,) = running.generation._profiles.values()
+        (transport,) = profile.transports
+        await until(lambda: transport.protocol is not None and transport.protocol._far is not None)
+        tunnel = transport.protocol
+        while not tunnel._far.unsent:
+            await in_thread(secure.sendall, bytes(16_384))
+            await deferLater(reactor, 0, lambda: None)
+        before = running.generation
+        running.reload(evolve(before.gateway))
+        stopped = before.when_idle().addCallback(lambda _: before.stop())
+        far.shutdown(socket.SHUT_WR)
+        await in_thread(secure.unwrap)
+        secure.close()
+        await stopped
+        gone = tunnel._far
+        await until(lambda: not gone.connected)
+        far.settimeout(5)
+
+        def rest() -> None:
+            """Read to the end."""
+            while far.recv(65_536):
+                pass
+
+        with self.assertRaises(ConnectionResetError):
+            await in_thread(rest)
 
     async def test_application_protocols(self) -> None:
         """ALPN is the upstream's, too: what the listener names is agreed on, and nothing by default."""

@@ -350,7 +350,11 @@ class Generation:
         """Let its plugins end: nobody asks them any more."""
         self._replaced = ()
         self._sites.close()
-        self._deadlines.stop()
+        if self.connections:
+            self._deadlines.stop()
+        else:
+            # A client may have left whose last words its upstream has not taken yet.
+            self._deadlines.run_out()
         for renewal in self._renewals:
             renewal.stop()
         for listener in self._tls_listeners():
