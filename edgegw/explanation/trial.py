@@ -18,6 +18,7 @@ from edgegw.environment import Environments
 from edgegw.explanation.dynamic import find_context, is_asked
 from edgegw.explanation.routing import Way, ask_router, way_of_name
 from edgegw.identity import Certificate, CertificateStatus, ConnectionInfo, certificate
+from edgegw.interfaces import IHeaderInjector
 from edgegw.model import Gateway, Listener, Route, RouteRule, SNIRouterUse
 from edgegw.observe.metrics import Metrics
 from edgegw.peer import Peer
@@ -26,6 +27,7 @@ from edgegw.policy_step import Limit
 from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.gate import RequestGate
 from edgegw.proxy.generation import Generation
+from edgegw.proxy.listeners import ListenerBuilder
 from edgegw.proxy.policing import chain_of
 from edgegw.proxy.routed import RoutedDestination
 from edgegw.proxy.site import Site, Target
@@ -208,9 +210,14 @@ class TrialGateway(Generation):
         return _HeardSites(self)
 
     def _build_listener(
-        self, listener: Listener, site: Site, injectors: Any, by_name: Site | None
+        self,
+        builder: ListenerBuilder,
+        listener: Listener,
+        site: Site,
+        injectors: Sequence[IHeaderInjector],
+        by_name: Site | None,
     ) -> TLSListener | PlainListener:
-        built = super()._build_listener(listener, site, injectors, by_name)
+        built = super()._build_listener(builder, listener, site, injectors, by_name)
         if by_name is not None:
             self.by_name[listener.name] = by_name
         return built

@@ -5,7 +5,7 @@ are swapped; the old generation's connections keep what they were accepted under
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,9 +16,8 @@ from edgegw.deadlines import Deadlines
 from edgegw.garbage import no_garbage_collection
 from edgegw.headers.injection import build_injectors
 from edgegw.headers.plugin import PluginInjector
-from edgegw.identity import ConnectionInfo
 from edgegw.interfaces import IHeaderInjector
-from edgegw.model import Gateway, Listener, PortSettings, SNIRouterUse, TLSMode
+from edgegw.model import Gateway, Listener, PortSettings, SNIRouterUse
 from edgegw.model import Protocol as ListenerProtocol
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
@@ -26,33 +25,25 @@ from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.connection import HTTPConnection
 from edgegw.proxy.fingerprinting import needs_fingerprints
-from edgegw.proxy.passthrough import Closing, PassthroughListener, TCPListener, tunnel_for
+from edgegw.proxy.listeners import AnyListener, GenerationError, ListenerBuilder
+from edgegw.proxy.passthrough import PassthroughListener, TCPListener
 from edgegw.proxy.plaintext import begin_plain
-from edgegw.proxy.policing import chain_of, policies_of, with_its_policies
-from edgegw.proxy.routed import RoutedConnection
+from edgegw.proxy.policing import with_its_policies
 from edgegw.proxy.site import Site
 from edgegw.proxy.sites import SiteBuilder
-from edgegw.proxy.tunnel_routes import TunnelRoutes
-from edgegw.proxy.tunnels import Tunnels
 from edgegw.tls.context import ContextError
-from edgegw.tls.listener import BuildProtocol, TLSListener
+from edgegw.tls.listener import TLSListener
 from edgegw.tls.port import ListeningPort, PortKey, listen
 from edgegw.tls.profile import PlainListener, PortProfile
 from edgegw.tls.recheck import Recheck
-from edgegw.tls.routing import PortRouter
 from edgegw.tls.sources import renewals
 from edgegw.tls.stapled import StapledCertificates
 from edgegw.tls.stapling import Stapler
 from edgegw.tls.transport import TLSServer
 from edgegw.tls.turns import HandshakeTurns
-from edgegw.tls.verification import ClientVerification, Clock, now
-from edgegw.upstream.upstream import UpstreamPool
-from edgegw.verdict import Reject
+from edgegw.tls.verification import Clock, now
 
 __all__ = ["Generation", "GenerationError"]
-
-
-AnyListener = TLSListener | PassthroughListener | PlainListener
 
 
 class Running(Protocol):
@@ -65,10 +56,6 @@ class Running(Protocol):
 
     def stop(self) -> None:
         """It is not any more."""
-
-
-class GenerationError(ValueError):
-    """A gateway that cannot be built; the text says which part of it and why."""
 
 
 class Generation:
@@ -132,11 +119,15 @@ class Generation:
                 injector.count_error = count_error
         owned = frozenset(name for one in every_injector for name in one.owned)
         settings = {key: ports for ports in gateway.ports for key in ports.bindings}
+        builder = ListenerBuilder(
+            self._reactor, gateway, sites, self._metrics, self._record, self._deadlines, self._stapler, self._clock,
+            count_error,
+        )
         by_port: dict[PortKey, list[AnyListener]] = {}
         for listener in gateway.listeners:
             key = (listener.address, listener.port)
             if listener.protocol in (ListenerProtocol.TLS, ListenerProtocol.TCP):
-                by_port.setdefault(key, []).append(self._build_tunnels(listener))
+                by_port.setdefault(key, []).append(builder.build_tunnels(listener))
                 continue
             site = sites.build(listener, injectors[listener.name], owned)
             by_name = None
@@ -145,14 +136,13 @@ class Generation:
                     evolve(listener, hostname=None), injectors[listener.name], owned
                 )
             by_port.setdefault(key, []).append(
-                self._build_listener(listener, site, injectors[listener.name], by_name)
+                self._build_listener(builder, listener, site, injectors[listener.name], by_name)
             )
-        settings = {binding: one for one in gateway.ports for binding in one.bindings}
         self._listeners = by_port
         self._profiles: dict[PortKey, PortProfile] = {}
         for key, listeners in by_port.items():
             plain = _take_plaintext(listeners, settings.get(key))
-            router = None if key not in routers else self._build_router(routers[key], listeners)
+            router = None if key not in routers else builder.build_router(routers[key], listeners)
             # Of one kind on one port: the configuration has checked it.
             fingerprints = any(needs_fingerprints(gateway, one.model) for one in listeners)
             profile = PortProfile(
@@ -179,81 +169,15 @@ class Generation:
             self._reactor, self.gateway, self._metrics, self._deadlines, self._count_error, self._clock
         )
 
-    def _build_router(self, use: SNIRouterUse, listeners: list[AnyListener]) -> PortRouter:
-        metrics = self._metrics.listener(use.name)
-        tunnels = {
-            name: Tunnels(upstream, metrics, self._deadlines, self._reactor)
-            for name, upstream in self._sites.upstreams.items()
-            if isinstance(upstream, UpstreamPool)
-        }
-        terminating = [listener for listener in listeners if isinstance(listener, TLSListener)]
-        return PortRouter(use, terminating, tunnels, metrics, self._reactor, self._count_error)
-
-    def _protocol_builder(self, site: Site, by_name: Site | None) -> BuildProtocol:
-        """Give what makes the protocols of a listener's connections."""
-
-        def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> HTTPConnection:
-            if by_name is not None:
-                return RoutedConnection(site, by_name, info, refusal)
-            return HTTPConnection(site, info, refusal)
-
-        return build_protocol
-
     def _build_listener(
-        self, listener: Listener, site: Site, injectors: tuple[IHeaderInjector, ...], by_name: Site | None
-    ) -> TLSListener | PlainListener:
-        build_protocol = self._protocol_builder(site, by_name)
-        built: TLSListener | PlainListener
-        if listener.tls is None:
-            built = PlainListener(listener, site.metrics, build_protocol)
-        else:
-            needs_chain = any(one.needs_chain for one in injectors)
-            built = self._build_secure(listener, build_protocol, needs_chain, self._sites.keeps_chain[listener.name])
-        built.site = site
-        return built
-
-    def _build_tunnels(self, listener: Listener) -> AnyListener:
-        """Make a listener whose connections go to an upstream as the bytes that they are."""
-        metrics = self._metrics.listener(listener.name)
-        routes = TunnelRoutes.of(
-            self.gateway, listener, self._sites.upstreams, self._metrics, self._deadlines, self._reactor
-        )
-        if listener.mode is TLSMode.PASSTHROUGH:
-            return PassthroughListener(listener, metrics, routes, self._record)
-        if listener.protocol is ListenerProtocol.TCP:
-            return TCPListener(listener, metrics, routes)
-
-        def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> Any:
-            return Closing() if refusal is not None else tunnel_for(routes, info)
-
-        return self._build_secure(listener, build_protocol, False, False, routes.refuse)
-
-    def _build_secure(
         self,
+        builder: ListenerBuilder,
         listener: Listener,
-        build_protocol: BuildProtocol,
-        needs_chain: bool,
-        keeps_chain: bool,
-        may_take: Callable[[str | None, bool], Reject | None] | None = None,
-    ) -> TLSListener:
-        """Make a listener that ends TLS.
-
-        :param needs_chain: see :class:`~edgegw.tls.verification.ClientVerification`, as for ``keeps_chain``.
-        :param may_take: see :class:`~edgegw.tls.listener.TLSListener`.
-        """
-        assert listener.tls is not None
-        validation = listener.tls.client_validation
-        chain = chain_of(policies_of(listener), self._metrics, listener.name)
-        rechecked = validation is not None and validation.recheck_established
-        keeps_chain = keeps_chain or (rechecked and chain is not None and chain.needs_chain)
-        verification = ClientVerification(validation, chain, needs_chain, keeps_chain, self._clock)
-        try:
-            return TLSListener(
-                listener, self._metrics.listener(listener.name), build_protocol, verification, self._record,
-                self._reactor, None if self._stapler is None else self._stapler.callback, may_take, self._count_error,
-            )
-        except ContextError as error:
-            raise GenerationError(f"listener {listener.name}: {error}") from error
+        site: Site,
+        injectors: Sequence[IHeaderInjector],
+        by_name: Site | None,
+    ) -> TLSListener | PlainListener:
+        return builder.build(listener, site, injectors, by_name)
 
     # --- policies -----------------------------------------------------------------------------
 
