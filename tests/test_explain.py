@@ -719,6 +719,22 @@ upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
             self.assertEqual(self.explain(*arguments).status, 2, arguments)
 
 
+class TunnelTests(ExplainCase):
+    """Listeners with the protocol TLS, behind which there are no requests."""
+
+    def test_request(self) -> None:
+        """A client is judged; what it would ask for nobody here sees."""
+        document = SIMPLE.replace("name: edge", "name: edge\n    protocol: TLS")
+        self.configure("", """\
+tls_routes: [{name: r, backends: [{upstream: u}]}]
+upstreams: [{name: u, endpoints: ["127.0.0.1:1"]}]
+""", document=document)
+        got = self.document(self.root.issue("friend"), "--sni", "a.example", "--path", "/")
+        self.assertEqual((got["result"], got["request"]["result"], got["exit"]), ("accepted", "passed through", 0))
+        got = self.document(None, "--sni", "a.example", "--path", "/")
+        self.assertEqual((got["result"], got["request"]["result"], got["exit"]), ("refused", "not sent", 3))
+
+
 class RouterTests(ExplainCase):
     """Ports with an SNI router."""
 

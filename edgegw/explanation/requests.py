@@ -49,6 +49,9 @@ async def request_findings(gateway: TrialGateway, trial: Trial, wanted: Wanted) 
     refusal = verdict if isinstance(verdict, Reject) else None
     if refusal is not None and not _is_answered(trial, refusal):
         return {**document, "result": "not sent", "why": "the connection is refused before any request"}
+    if trial.judge.site is None:
+        why = f"what is inside TLS on the listener {trial.judge.model.name} is not looked into"
+        return {**document, "result": "passed through", "why": why}
     http = trial.judge.model.http
     lines = [f"{wanted.method} {wanted.path} HTTP/1.1", f"host: {host}", *wanted.headers, "", ""]
     sent = "\r\n".join(lines).encode("latin-1", "replace")

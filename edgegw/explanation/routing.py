@@ -103,7 +103,7 @@ def way_of_name(profile: PortProfile, name: str | None) -> Way | TLSListener:
     taker = profile.taker(name)
     if taker is None:
         refusal = Reject(Reason.UNRECOGNIZED_NAME, f"no listener takes {name or 'clients without SNI'}")
-        told = profile.unmatched is UnmatchedName.UNRECOGNIZED_NAME
+        told = profile.unmatched is not UnmatchedName.CLOSE
         return Way(None, refusal=refusal, alert=_UNRECOGNIZED_NAME if told else None)
     if isinstance(taker, PassthroughListener):
         target = taker.routes.find(name)
