@@ -218,7 +218,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "Use https:// in the client.",
     ),
     Reason.BAD_CLIENT_HELLO: Explanation(
-        "The ClientHello is malformed or too long.",
+        "The ClientHello is malformed, too long, or has more in it than any client offers.",
         "A faulty client, or an attack.",
         "Look at the client's TLS library.",
     ),

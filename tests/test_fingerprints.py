@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from edgegw.wire.client_hello import BadClientHello, parse_client_hello
-from edgegw.wire.fingerprints import Offer, fingerprints, ja3_text, ja4, read_offer
+from edgegw.wire.fingerprints import MOST_NUMBERS, Offer, fingerprints, ja3_text, ja4, read_offer
 from tests.client_hellos import CAPTURED, captured
 from tests.test_client_hello import extension, handmade, server_name
 
@@ -174,6 +174,17 @@ class ReadingTests(SynchronousTestCase):
         odd = bytearray(message([0x1301, 0x1302]))
         odd[39:41] = b"\x00\x03"
         self.assertRaises(BadClientHello, fingerprints, bytes(odd))
+
+    def test_too_many(self) -> None:
+        """Nobody offers thousands of anything; whoever does has no fingerprint."""
+        fingerprints(message(range(MOST_NUMBERS)))
+        thousands = long_list(bytes(4_000))
+        for many in (
+            message(range(MOST_NUMBERS + 1)), message([0x1301], *[(kind, b"") for kind in range(100, 1_200)]),
+            message([0x1301], (10, thousands)), message([0x1301], (13, thousands)),
+            message([0x1301], (16, long_list(b"\x01a" * 8_000))),
+        ):
+            self.assertRaises(BadClientHello, fingerprints, many)
 
     def test_remembered(self) -> None:
         """A client's fingerprints are its own, however many others have been there meanwhile."""

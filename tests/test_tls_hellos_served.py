@@ -196,6 +196,19 @@ class OddTests(ServedCase):
             got = await self.first_answer(port, [hello])
             self.assertEqual((got[0], port.failures), (ALERT_RECORD, {reason: 1}))
 
+    async def test_thousands(self) -> None:
+        """Where fingerprints are taken nobody has to wait for those of thousands of cipher suites, or of extensions."""
+        suites, extensions = bytes(range(1, 251)) * 32, extension(0xFF00, b"") * 2_000
+        for body in (
+            struct.pack(">H", len(suites)) + suites + b"\x01\x00",
+            b"\x00\x02\x13\x01\x01\x00" + struct.pack(">H", len(extensions)) + extensions,
+        ):
+            body = b"\x03\x03" + bytes(33) + body
+            hello = in_records(b"\x01" + len(body).to_bytes(3, "big") + body, [])
+            port = self.by_name()
+            got = await self.first_answer(port, [hello])
+            self.assertEqual((got[0], port.failures), (ALERT_RECORD, {Reason.BAD_CLIENT_HELLO: 1}))
+
     async def test_slow(self) -> None:
         """Neither silence nor a hello that never ends outlasts the time for the handshake."""
         hello = captured("chromium").data

@@ -16,6 +16,8 @@ _CLIENT_HELLO = 1
 _MAX_RECORD = 16_384
 # Every look at an incomplete message walks through its records again.
 _MAX_RECORDS = 64
+#: Extensions; IANA has registered a quarter of that, and each may stand there once.
+_MAX_EXTENSIONS = 256
 _SERVER_NAME = 0
 _ALPN = 16
 _SUPPORTED_VERSIONS = 43
@@ -116,7 +118,11 @@ def _parse_message(message: bytes) -> ClientHello:
         if end != len(message):
             raise BadClientHello("the extensions do not end where the message does")
         seen_name = False
+        number = 0
         while at < end:
+            number += 1
+            if number > _MAX_EXTENSIONS:
+                raise BadClientHello(f"more than {_MAX_EXTENSIONS} extensions")
             kind = message[at] << 8 | message[at + 1]
             length = message[at + 2] << 8 | message[at + 3]
             at += 4

@@ -30,7 +30,7 @@ from typing import Final, NamedTuple
 
 from edgegw.wire.client_hello import BadClientHello
 
-__all__ = ["Fingerprints", "Offer", "fingerprints", "ja3_text", "ja4", "read_offer"]
+__all__ = ["MOST_NUMBERS", "Fingerprints", "Offer", "fingerprints", "ja3_text", "ja4", "read_offer"]
 
 _SERVER_NAME: Final = 0
 _GROUPS: Final = 10
@@ -49,6 +49,9 @@ _MOST: Final = 99
 _NOTHING: Final = "0" * 12
 #: The extensions that are read, in the order in which :data:`_Parts` has what is in them.
 _READ: Final = (_GROUPS, _POINT_FORMATS, _SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS)
+#: Numbers that a fingerprint is made of at most.  All that IANA has registered are fewer, and thousands would take
+#: longer than the handshake of somebody else, who waits meanwhile.
+MOST_NUMBERS: Final = 1_000
 #: Messages whose fingerprints are remembered, and bytes of the longest of them.
 _MOST_REMEMBERED: Final = 128
 _LONGEST_REMEMBERED: Final = 4_096
@@ -97,9 +100,16 @@ def fingerprints(message: bytes) -> Fingerprints:
     Those of the last hundred or so that were different are remembered, since most clients of a gateway are alike.
 
     :param message: the handshake message, as :attr:`edgegw.wire.client_hello.ClientHello.message` has it.
-    :raises BadClientHello: a list in it does not end where it must; OpenSSL refuses such a message as well.
+    :raises BadClientHello: a list in it does not end where it must, and OpenSSL refuses such a message as well; or they
+        are more than :data:`MOST_NUMBERS` in all.
     """
     parts = _parts(message)
+    _, suites, kinds, groups, formats, algorithms, protocols, versions = parts
+    lists = (suites, groups, formats, algorithms, versions)
+    # Of the names of protocols the first one counts; the others are merely read.
+    number = len(kinds) + sum([len(one) for one in lists if one]) // 2 + len(protocols or b"") // 16
+    if number > MOST_NUMBERS:
+        raise BadClientHello(f"it offers {number} things, and no fingerprint is made of more than {MOST_NUMBERS}")
     return _remembered(parts) if len(message) <= _LONGEST_REMEMBERED else _fingerprints(parts)
 
 
