@@ -163,6 +163,9 @@ class HTTPSettings:
     :ivar keep_alive_timeout: seconds between requests; past it the connection closes.
     :ivar write_timeout: seconds in which a client that takes nothing of a response is given up.
     :ivar max_requests: requests on one connection; ``None`` is unlimited.
+    :ivar upgrades: protocols that requests may ask for in place of HTTP, such as ``websocket``, on rules that do not
+        say; requests for other protocols go on without that.
+    :ivar upgrade_idle_timeout: seconds without a byte of such a protocol, either way, on rules that do not say.
     :ivar ambiguous_paths: ``None`` refuses them with 400 where any rule demands something of the client.
     """
 
@@ -175,6 +178,8 @@ class HTTPSettings:
     keep_alive_timeout: float = 60.0
     write_timeout: float = 60.0
     max_requests: int | None = None
+    upgrades: tuple[str, ...] = ("websocket",)
+    upgrade_idle_timeout: float = 300.0
     ambiguous_paths: AmbiguousPaths | None = None
 
 

@@ -32,6 +32,8 @@ class RouteRule:
     :ivar explain_to_client: name the reason code in the 403.
     :ivar name: tells it from the route's other rules, in place of its number.
     :ivar filters: what is done with its requests and their responses.
+    :ivar upgrades: see :class:`edgegw.model.HTTPSettings`, as for ``upgrade_idle_timeout``; ``None`` for what the
+        listener says.
     """
 
     matches: tuple[RouteMatch, ...] = (RouteMatch(),)
@@ -42,6 +44,8 @@ class RouteRule:
     explain_to_client: bool = False
     name: str | None = None
     filters: Filters = NO_FILTERS
+    upgrades: tuple[str, ...] | None = None
+    upgrade_idle_timeout: float | None = None
 
 
 @frozen

@@ -22,6 +22,7 @@ _TEXTS = {
     414: "The request's target is too long.",
     417: "The expectation cannot be met.",
     421: "This connection is not for the host that was asked for.",
+    426: "This version of the protocol is not supported.",
     429: "There are too many requests.",
     431: "The request's header is too large.",
     500: "The gateway failed.",

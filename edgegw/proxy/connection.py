@@ -26,8 +26,11 @@ from edgegw.proxy.gate import RequestGate
 from edgegw.proxy.pace import Source, couple
 from edgegw.proxy.responding import RespondingConnection
 from edgegw.proxy.site import Site, Target
+from edgegw.proxy.upgraded_tunnel import UpgradedTunnel
+from edgegw.proxy.upgrading import SwitchedUpstream, upgrade_of
 from edgegw.verdict import Reject
-from edgegw.wire.http1 import EMPTY_LINES, HTTPFault, RequestHead, parse_request_head
+from edgegw.wire.http1 import EMPTY_LINES, HTTPFault, RequestHead, ResponseHead, parse_request_head
+from edgegw.wire.upgrades import HandshakeFault
 
 __all__ = ["HTTPConnection"]
 
@@ -149,8 +152,17 @@ class HTTPConnection(RespondingConnection):
             return
         destination = self._gate.destination
         site = self._site = destination.site
+        upgrade = None
+        if b"upgrade" in head.options:
+            try:
+                upgrade = upgrade_of(head, target.upgrades, self._switched)
+            except HandshakeFault as fault:
+                self.refuse(fault.status, fault.detail, fault.lines)
+                return
+            # Should the upstream not agree: what the client has sent in the belief that it will is no request.
+            self._keep_alive = self._keep_alive and upgrade is None
         if target.filters is not None:
-            begin(self, head, target, target.filters, destination)
+            begin(self, head, target, target.filters, destination, upgrade)
             return
         backend = target.choose()
         if backend is None:
@@ -166,7 +178,7 @@ class HTTPConnection(RespondingConnection):
         except HeaderRefusal as refusal:
             self.refuse(refusal.status, refusal.detail)
             return
-        exchange = Exchange(
+        exchange = (Exchange if upgrade is None else upgrade.exchange)(
             self, backend, head.method, b"%b %b HTTP/1.1\r\n" % (head.method, head.target),
             head.host if site.preserve_host else b"", lines,
         )
@@ -190,6 +202,21 @@ class HTTPConnection(RespondingConnection):
             exchange.start(b"", True, False)
         else:
             self._begin_body(head, exchange, limit, trailers)
+
+    # --- another protocol -------------------------------------------------------------------
+
+    def _switched(self, head: ResponseHead, upstream: SwitchedUpstream) -> None:
+        """Let the client know that the upstream has agreed, and go out of the way."""
+        lines, _ = self._site.response_headers.block(head.fields, head.options)
+        self._send(b"HTTP/1.1 101 %b\r\n%b%b\r\n" % (head.reason, lines, upstream.upgrade.handshake.lines))
+        held, self._buffer = self._buffer, b""
+        self._exchange = None
+        self._waits_for = _CLOSING
+        self._site.deadlines.forget(self)
+        self._gate.close()
+        self._read_on()
+        tunnel = UpgradedTunnel(upstream, self._listener_site.metrics, self._site.deadlines, self.info)
+        tunnel.begin(self.transport, held, self._half_closed)
 
     # --- the request's body -----------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from edgegw.upstream.connection import UpstreamConnection
 from edgegw.upstream.pool import EndpointPool, Opening
 from edgegw.upstream.waiting import NO_ROOM
 from edgegw.wire.http1 import Field, ResponseHead
+from edgegw.wire.upgrades import Handshake
 
 __all__ = ["IDEMPOTENT", "Downstream", "Exchange"]
 
@@ -68,6 +69,9 @@ class Exchange:
     :ivar status: of the response, once one has begun.
     :ivar header_lines: those of the request but Host, and the empty one that ends them.
     """
+
+    #: For another protocol; see :mod:`edgegw.proxy.upgrading`.
+    handshake: Handshake | None = None
 
     __slots__ = (
         "_backend", "_body_sent", "_client", "_connecting", "_connection", "_ended", "_head_only", "_held", "_host",
@@ -223,6 +227,10 @@ class Exchange:
         if ended:
             self._finish()
         self._client.respond(head, length, data, ended)
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        """See ``Receiver``; never called without a handshake."""
+        raise NotImplementedError
 
     def response_data(self, data: bytes, ended: bool, trailers: list[Field]) -> None:
         """See ``Receiver``."""

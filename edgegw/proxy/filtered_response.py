@@ -59,18 +59,23 @@ class FilteredResponse:
         :param upstream: the producer of the rest.
         """
         self.begun = True
-        change, cors = self._treatment.response, self._treatment.cors
-        if change is not None or cors is not None:
-            fields = _end_to_end(head)
-            if cors is not None:
-                fields = [*cors.without(fields), *self.cors_fields()]
-            head = _with_fields(head, fields if change is None else change.apply(fields))
+        head = self.changed(head)
         rules = self._rules.compression
         told = head.length if self._request.method == b"HEAD" else length
         if rules is not None and rules.could(self._request.fields, head.status, head.fields, told):
             self._compress(rules, head, length, data, ended, upstream)
         else:
             self._begin(head, length, data, ended)
+
+    def changed(self, head: ResponseHead) -> ResponseHead:
+        """Give a head with the header lines that the client gets."""
+        change, cors = self._treatment.response, self._treatment.cors
+        if change is None and cors is None:
+            return head
+        fields = _end_to_end(head)
+        if cors is not None:
+            fields = [*cors.without(fields), *self.cors_fields()]
+        return _with_fields(head, fields if change is None else change.apply(fields))
 
     def _begin(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
         if ended:

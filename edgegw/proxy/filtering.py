@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final, Protocol
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -33,6 +34,7 @@ from edgegw.proxy.plugin_backend import PluginCall
 from edgegw.proxy.retrying import RetryingExchange
 from edgegw.proxy.rule_filters import RuleFilters, Treatment
 from edgegw.proxy.site import Backend, Target
+from edgegw.proxy.upgrading import SwitchedUpstream, Upgrade
 from edgegw.upstream.connection import UpstreamConnection
 from edgegw.verdict import Reason
 from edgegw.wire.http1 import Field, RequestHead, ResponseHead
@@ -62,11 +64,19 @@ class FilteredDownstream(Downstream, Protocol):
 
 
 def begin(
-    client: FilteredDownstream, head: RequestHead, target: Target, rules: RuleFilters, destination: Destination
+    client: FilteredDownstream,
+    head: RequestHead,
+    target: Target,
+    rules: RuleFilters,
+    destination: Destination,
+    upgrade: Upgrade | None = None,
 ) -> None:
-    """Do with a request what its rule says; exactly one answer comes of it."""
+    """Do with a request what its rule says; exactly one answer comes of it.
+
+    :param upgrade: the other protocol that it asks for.
+    """
     backend = target.choose()
-    request = FilteredRequest(client, head, rules, rules.treatment(backend), destination)
+    request = FilteredRequest(client, head, rules, rules.treatment(backend), destination, upgrade)
     if request.answered():
         return
     if backend is None:
@@ -99,8 +109,10 @@ class FilteredRequest:
         rules: RuleFilters,
         treatment: Treatment,
         destination: Destination,
+        upgrade: Upgrade | None = None,
     ) -> None:
         self._client = client
+        self._upgrade = upgrade
         self.info: ConnectionInfo = client.info
         self.transport: Any = client.transport
         self._head = head
@@ -273,13 +285,19 @@ class FilteredRequest:
         if self._treatment.request is not None:
             self._lines = changed_block(self._lines, self._treatment.request)
         request = (self, backend, self._head.method, self._line, self._host, self._lines)
-        for mirror in self._treatment.mirrors:
+        upgrade = self._upgrade
+        # Whoever gets a copy would have to be talked to in the other protocol.
+        for mirror in self._treatment.mirrors if upgrade is None else ():
             copy = mirror.copy(self.info, self.transport, *request[2:])
             if copy is not None:
                 if not ended:
                     self._copies.append(copy)
                 copy.start(body, ended, waits)
-        exchange = self._exchange = Exchange(*request) if tries is None else RetryingExchange(*request, tries)
+        if upgrade is not None:
+            exchange = evolve(upgrade, switched=self._switched).exchange(*request, tries)
+        else:
+            exchange = Exchange(*request) if tries is None else RetryingExchange(*request, tries)
+        self._exchange = exchange
         held_up, self._paused = self._paused, False
         exchange.start(body, ended, waits)
         if held_up and not self._paused and self._exchange is not None:
@@ -312,6 +330,14 @@ class FilteredRequest:
     def interim(self, head: ResponseHead) -> None:
         """See ``Downstream``."""
         self._client.interim(head)
+
+    def _switched(self, head: ResponseHead, upstream: SwitchedUpstream) -> None:
+        """The upstream speaks another protocol now: no filter has anything to say about that."""
+        upgrade = self._upgrade
+        assert upgrade is not None
+        head = self._response.changed(head)
+        self._end()
+        upgrade.switched(head, upstream)
 
     def respond(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
         """See ``Downstream``."""

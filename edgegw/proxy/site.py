@@ -12,6 +12,7 @@ from edgegw.model import AmbiguousPaths, Listener
 from edgegw.observe.metrics import ListenerMetrics, RequestMetrics
 from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.plugin_backend import PluginUpstream
+from edgegw.proxy.upgrade_rules import NO_UPGRADES, UpgradeRules
 from edgegw.tls.listener import from_sources
 from edgegw.upstream.upstream import UpstreamPool
 from edgegw.wire.http1 import RequestHead
@@ -41,9 +42,10 @@ class Target(Shares[Backend]):
     :param own: counts the requests that the gateway answers itself.
     :ivar filters: what is done with requests and responses; ``None`` does nothing.
     :ivar access: what the rule demands of the client; ``None`` demands nothing.
+    :ivar upgrades: which other protocols requests may ask for.
     """
 
-    __slots__ = ("access", "filters", "own")
+    __slots__ = ("access", "filters", "own", "upgrades")
 
     def __init__(
         self,
@@ -51,8 +53,10 @@ class Target(Shares[Backend]):
         own: RequestMetrics,
         access: RuleAccess | None = None,
         filters: RuleFilters | None = None,
+        upgrades: UpgradeRules = NO_UPGRADES,
     ) -> None:
         super().__init__(backends)
+        self.upgrades = upgrades
         self.access = access
         self.filters = filters
         self.own = own

@@ -34,6 +34,7 @@ from edgegw.proxy.policing import chain_of
 from edgegw.proxy.rate_limiting import RateLimiter
 from edgegw.proxy.rule_filters import RuleFilters
 from edgegw.proxy.site import Backend, Site, Target
+from edgegw.proxy.upgrade_rules import upgrade_rules
 from edgegw.tls.context import ContextError
 from edgegw.tls.verification import Clock
 from edgegw.upstream.upstream import UpstreamPool
@@ -155,7 +156,11 @@ class SiteBuilder:
         ]
         own = self._metrics.requests(listener.name, "", "")
         filters = self._build_filters(listener, route, number, rule, backends)
-        return Target(backends, own, self.build_access(listener, route, number, rule), filters)
+        upgrades = upgrade_rules(
+            listener.http.upgrades if rule.upgrades is None else rule.upgrades,
+            listener.http.upgrade_idle_timeout if rule.upgrade_idle_timeout is None else rule.upgrade_idle_timeout,
+        )
+        return Target(backends, own, self.build_access(listener, route, number, rule), filters, upgrades)
 
     def _build_filters(
         self, listener: Listener, route: Route, number: int, rule: RouteRule, backends: list[Backend]

@@ -27,7 +27,8 @@ from edgegw.proxy.tunnel_settings import MAX_HELD, TunnelSettings
 from edgegw.tcp import UNIX_PEER
 from edgegw.upstream.pool import EndpointPool, Opening, failure_word
 
-__all__ = ["Tunnel"]
+__all__ = ["FarEnd", "Tunnel"]
+
 
 @implementer(IHalfCloseableProtocol)
 class Tunnel(ReachesUpstream, protocol.Protocol):
@@ -212,7 +213,7 @@ class Tunnel(ReachesUpstream, protocol.Protocol):
 
 
 @implementer(IHalfCloseableProtocol)
-class _FarEnd(protocol.Protocol):
+class FarEnd(protocol.Protocol):
     """The upstream's end."""
 
     transport: Any
@@ -252,7 +253,7 @@ class _Dialling(protocol.ClientFactory):
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
         tunnel, self._tunnel = self._tunnel, None
-        return None if tunnel is None else _FarEnd(tunnel, self._endpoint)
+        return None if tunnel is None else FarEnd(tunnel, self._endpoint)
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
         tunnel, self._tunnel = self._tunnel, None

@@ -133,6 +133,7 @@ class _Probe(protocol.ClientFactory):
     """
 
     noisy = False
+    handshake = None
     deadline = inf
     watched_until = inf
 
@@ -215,6 +216,9 @@ class _Probe(protocol.ClientFactory):
         self._end("" if good else f"status {head.status}")
         if not ended and self._connection is not None:
             self._connection.abandon()
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        pass  # no other protocol is asked for
 
     def response_data(self, data: bytes, ended: bool, trailers: list[Field]) -> None:
         pass  # the head has told all

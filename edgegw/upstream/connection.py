@@ -21,6 +21,7 @@ from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.upstream.failure import TLSAlert
 from edgegw.wire.chunked import ChunkedDecoder
 from edgegw.wire.http1 import CHUNKED, UNTIL_CLOSE, Field, HTTPFault, ResponseHead, parse_response_head
+from edgegw.wire.upgrades import Handshake
 
 __all__ = ["Pool", "Receiver", "UpstreamConnection"]
 
@@ -59,6 +60,10 @@ class Pool(TypingProtocol):
 class Receiver(TypingProtocol):
     """Who is told of a response."""
 
+    @property
+    def handshake(self) -> Handshake | None:
+        """For the other protocol that the request asks for; ``None`` for none."""
+
     def interim_response(self, head: ResponseHead) -> None:
         """A 1xx response has come; another one follows."""
 
@@ -73,6 +78,9 @@ class Receiver(TypingProtocol):
 
     def response_data(self, data: bytes, ended: bool, trailers: list[Field]) -> None:
         """More of the body has come; ``data`` may be empty where it has ended."""
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        """The upstream speaks the other protocol from here on; ``data`` of that came with the head."""
 
     def response_failed(self, failure: str, detail: str, unanswered: bool) -> None:
         """There will be no (complete) response.
@@ -205,8 +213,11 @@ class UpstreamConnection(protocol.Protocol):
             data = data[len(head.raw) :]
             if head.status >= 200:
                 break
+            if head.status == 101:
+                self._switch(head, data, receiver)
+                return
             self._interim += 1
-            if head.status == 101 or self._interim > MAX_INTERIM:
+            if self._interim > MAX_INTERIM:
                 self._fail("bad_response", f"status {head.status} that was not asked for")
                 return
             if head.status == 100:
@@ -249,6 +260,18 @@ class UpstreamConnection(protocol.Protocol):
             self._state = _CLOSE
             self._reusable = False
             receiver.response_started(head, UNTIL_CLOSE, data, False)
+
+    def _switch(self, head: ResponseHead, data: bytes, receiver: Receiver) -> None:
+        """Leave the transport to the other protocol, if it was asked for."""
+        handshake = receiver.handshake
+        fault = "status 101 that was not asked for" if handshake is None else handshake.fault(head)
+        if fault:
+            self._fail("bad_response", fault)
+            return
+        self.receiver = None
+        self._state = _IDLE
+        self.pool.deadlines.forget(self)
+        receiver.switched(head, data)
 
     def _length_data(self, data: bytes) -> None:
         left = self._left - len(data)

@@ -71,7 +71,7 @@ class WatchedConnection(UpstreamConnection):
 class _Watched:
     """Stands between a connection and who sent the request."""
 
-    __slots__ = ("_detector", "_field", "_receiver", "_state")
+    __slots__ = ("_detector", "_field", "_receiver", "_state", "handshake")
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class _Watched:
         field: tuple[bytes, bytes] | None,
     ) -> None:
         self._receiver = receiver
+        self.handshake = receiver.handshake
         self._detector = detector
         self._state = state
         self._field = field
@@ -94,6 +95,11 @@ class _Watched:
         if self._field is not None:
             head = _with_field(head, *self._field)
         self._receiver.response_started(head, length, data, ended)
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        if self._detector is not None:
+            self._detector.answered(self._state, head.status)
+        self._receiver.switched(head if self._field is None else _with_field(head, *self._field), data)
 
     def response_data(self, data: bytes, ended: bool, trailers: list[Field]) -> None:
         self._receiver.response_data(data, ended, trailers)

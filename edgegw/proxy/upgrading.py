@@ -1,0 +1,127 @@
+"""Requests for another protocol: which are let through, what carries them, and what is left when the upstream agrees.
+
+The upstream's side knows nothing of how the client speaks.  Whoever has a client that asks makes an :class:`Upgrade` of
+it and gets, once the upstream has agreed, a :class:`SwitchedUpstream`, whose bytes
+:class:`edgegw.proxy.upgraded_tunnel.UpgradedTunnel` exchanges with a transport: that of a whole connection, or anything
+that writes, pauses and ends as one does.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from attrs import frozen
+
+from edgegw.proxy.exchange import Downstream, Exchange
+from edgegw.proxy.plugin_backend import PluginUpstream
+from edgegw.proxy.retrying import RetryingExchange, Tries
+from edgegw.proxy.site import Backend
+from edgegw.proxy.upgrade_rules import UpgradeRules
+from edgegw.upstream.connection import UpstreamConnection
+from edgegw.wire.http1 import RequestHead, ResponseHead
+from edgegw.wire.upgrades import Handshake
+
+__all__ = ["SwitchedUpstream", "Upgrade", "upgrade_of"]
+
+
+@frozen
+class SwitchedUpstream:
+    """An upstream's connection on which another protocol is spoken now.
+
+    :ivar upgrade: that was asked for.
+    :ivar data: what of the protocol came with the 101.
+    :ivar backend: that it belongs to; its metrics count the bytes that are exchanged.
+    :ivar over: to be called once, when both ends are gone.
+    """
+
+    upgrade: Upgrade
+    connection: UpstreamConnection
+    data: bytes
+    backend: Backend
+    over: Callable[[], None]
+
+
+#: What is told of an upstream that has agreed: its 101, and what to exchange bytes with.
+Switched = Callable[[ResponseHead, SwitchedUpstream], None]
+
+
+@frozen
+class Upgrade:
+    """A request for a protocol that is let through.
+
+    :ivar idle_timeout: seconds without a byte of the protocol that either end sends or takes.
+    :ivar switched: called in place of the client's ``respond`` where the upstream agrees; otherwise there is a
+        response like any other.
+    """
+
+    handshake: Handshake
+    idle_timeout: float
+    switched: Switched
+
+    def exchange(
+        self, client: Downstream, backend: Backend, method: bytes, line: bytes, host: bytes, lines: bytes,
+        tries: Tries | None = None,
+    ) -> Exchange:
+        """Give what carries it; see :class:`~edgegw.proxy.exchange.Exchange`.
+
+        A backend plugin gets a request like any other, of which it answers what it likes (RFC 9110 §7.8).
+        """
+        request = (client, backend, method, line, host)
+        if isinstance(backend.upstream, PluginUpstream):
+            return Exchange(*request, lines) if tries is None else RetryingExchange(*request, lines, tries)
+        lines = self.handshake.lines + lines
+        exchange: UpgradingExchange | RetryingUpgradingExchange
+        if tries is None:
+            exchange = UpgradingExchange(*request, lines)
+        else:
+            exchange = RetryingUpgradingExchange(*request, lines, tries)
+        exchange.handshake = self.handshake
+        exchange.upgrade = self
+        return exchange
+
+
+def upgrade_of(head: RequestHead, rules: UpgradeRules, switched: Switched) -> Upgrade | None:
+    """Read what a request whose ``Connection`` names ``upgrade`` asks for; ``None`` if the rules do not let it through.
+
+    :param switched: see :class:`Upgrade`.
+    :raises HandshakeFault: see :func:`~edgegw.wire.upgrades.read_handshake`.
+    """
+    handshake = rules.handshake(head)
+    return None if handshake is None else Upgrade(handshake, rules.idle_timeout, switched)
+
+
+class _Upgrading(Exchange):
+    """Mixed into exchanges: what becomes of a 101."""
+
+    __slots__ = ()
+    upgrade: Upgrade
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        """See ``Receiver``."""
+        connection, self._connection = self._connection, None
+        assert isinstance(connection, UpstreamConnection)
+        self.status = head.status
+        # Nothing is slow about a conversation that lasts for hours.
+        self.metrics.done(head.status, monotonic() - self._started)
+        upgrade = self.upgrade
+        upgrade.switched(head, SwitchedUpstream(upgrade, connection, data, self._backend, self._over))
+
+    def _over(self) -> None:
+        self.metrics.in_progress -= 1
+
+
+class UpgradingExchange(_Upgrading):
+    """An exchange that may end with another protocol."""
+
+    __slots__ = ("handshake", "upgrade")
+
+
+class RetryingUpgradingExchange(_Upgrading, RetryingExchange):
+    """The same, where a rule says how it is tried; what it says of time ends with the handshake."""
+
+    __slots__ = ("handshake", "upgrade")
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        """See ``Receiver``."""
+        self._stop_timer()
+        super().switched(head, data)
