@@ -1,13 +1,14 @@
 """Limits, HTTP and forwarding in the native document: defaults at its top, and listeners' own."""
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from attrs import evolve
 
 from edgegw.config.addresses import parse_network
 from edgegw.config.document_terms import COUNT, UNITS, setting
-from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Size, Text, Words
+from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Size, Text, Unparsable, Words
 from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
 from edgegw.model import (
     AmbiguousPaths,
@@ -18,7 +19,7 @@ from edgegw.model import (
     UnderscoreAction,
 )
 
-__all__ = ["CONNECTION_RATE", "FORWARDING", "HEALTH_CHECK", "HTTP", "LIMITS", "connection_rate", "limits"]
+__all__ = ["CONNECTION_RATE", "FORWARDING", "HEALTH_CHECK", "HTTP", "LIMITS", "UPGRADES", "connection_rate", "limits"]
 
 _PSEUDONYM: Final = Text(
     "a pseudonym", r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+", "write a token of RFC 9110: letters, digits, hyphens, dots"
@@ -91,6 +92,30 @@ HEALTH_CHECK: Final = Record(
     description="What load balancers ask for, answered without a certificate.",
 )
 
+#: RFC 9110 §7.8: a token, and where it has one a version.
+_UPGRADE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z\-]{1,64}(/[!#$%&'*+.^_`|~0-9A-Za-z\-]{1,64})?")
+_NO_UPGRADE: Final = re.compile(r"(?i:h2c?|https?|tls)(/.*)?")
+
+
+def _parse_upgrade(text: str) -> str:
+    if not _UPGRADE.fullmatch(text):
+        raise Unparsable("is not the name of a protocol", "write a name such as websocket, or a name, / and a version")
+    if _NO_UPGRADE.fullmatch(text):
+        raise Unparsable("would carry requests past the rules", "leave it out")
+    return text.lower() if text.lower() == "websocket" else text
+
+
+UPGRADES: Final = ListOf(
+    Parsed(
+        "the name of a protocol such as websocket",
+        _parse_upgrade,
+        {"pattern": f"^(?!(([hH]2[cC]?)|([hH][tT]{{2}}[pP][sS]?)|([tT][lL][sS]))(/|$)){_UPGRADE.pattern}$"},
+    ),
+    0,
+    16,
+    distinct=True,
+)
+
 _http = HTTPSettings()
 HTTP: Final = Record(
     (
@@ -117,6 +142,11 @@ HTTP: Final = Record(
             "Requests on one connection. Default: unlimited.",
             attribute="max_requests",
         ),
+        setting(
+            _http, "upgrades", UPGRADES,
+            "Protocols that requests may ask for in place of HTTP; requests for others go on without that.",
+        ),
+        setting(_http, "upgrade_idle_timeout", Duration(), "Without a byte of such a protocol, either way."),
         Field(
             "ambiguous_paths",
             Choice(AmbiguousPaths),

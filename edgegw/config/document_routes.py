@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Final
 
 from edgegw.config.document_filters import BACKEND_FILTERS, RULE_FILTERS
+from edgegw.config.document_http import UPGRADES
 from edgegw.config.document_matches import MATCHES
 from edgegw.config.document_terms import HOSTNAME, NAME, setting
 from edgegw.config.faults import Report
@@ -56,6 +57,8 @@ RULE: Final = Record(
         Field("policies", POLICIES, "What must accept the client, otherwise 403: all of these."),
         setting(RouteRule(), "policy_timeout", Duration(maximum=60.0), "For the answer of a policy that waits."),
         setting(RouteRule(), "explain_to_client", Boolean(), "Name the reason code in the 403."),
+        Field("upgrades", UPGRADES, "In place of the listener's.", attribute="upgrades"),
+        Field("upgrade_idle_timeout", Duration(), "In place of the listener's.", attribute="upgrade_idle_timeout"),
         *RULE_FILTERS,
     ),
     name="rule",
