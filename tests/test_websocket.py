@@ -1,0 +1,268 @@
+"""WebSocket through a gateway, with a real library at both ends, and from a real browser."""
+from __future__ import annotations
+
+import shutil
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from twisted.trial.unittest import SkipTest, TestCase
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as connect_websocket
+from websockets.sync.server import ServerConnection, serve, unix_serve
+
+from edgegw.model import (
+    BackendRef,
+    ClientRequirement,
+    Endpoint,
+    EndpointKind,
+    Filters,
+    FixedResponse,
+    PathMatch,
+    PathMatchType,
+    Route,
+    RouteMatch,
+    RouteRule,
+    Upstream,
+    UpstreamTLS,
+    UpstreamValidation,
+    XFCC,
+)
+
+from .gateway import (
+    SERVER,
+    Authority,
+    RunningGateway,
+    client_context,
+    gateway,
+    http_listener,
+    https_listener,
+    in_thread,
+    run,
+    start_gateway,
+    trust_anchor,
+    until,
+    validation,
+)
+
+PAGE = b"""<!doctype html><title>waiting</title><body><pre id=log></pre><script>
+var log = [], socket = new WebSocket("ws://" + location.host + "/socket", ["chat"]);
+socket.binaryType = "arraybuffer";
+function tell(text) { log.push(text); document.getElementById("log").textContent = log.join(" | "); }
+socket.onopen = function () { tell("open " + socket.protocol); socket.send("hello"); };
+socket.onmessage = function (event) {
+    if (typeof event.data == "string") { tell("text " + event.data); socket.send(new Uint8Array(300000)); }
+    else { tell("bytes " + event.data.byteLength); socket.close(4001, "enough"); }
+};
+socket.onerror = function () { tell("error"); };
+socket.onclose = function (event) { tell("closed " + event.code + " " + event.reason + " " + event.wasClean); };
+</script></body>
+"""
+
+
+def echo(connection: ServerConnection) -> None:
+    """Send back what comes."""
+    for message in connection:
+        connection.send(message)
+
+
+class Served:
+    """A WebSocket server in a thread.
+
+    :ivar seen: the handshakes.
+    """
+
+    def __init__(self, case: TestCase, behave: Callable[[ServerConnection], None] = echo, **options: Any) -> None:
+        self.seen: list[Any] = []
+
+        def answer(connection: ServerConnection) -> None:
+            self.seen.append(connection.request)
+            try:
+                behave(connection)
+            except ConnectionClosed:
+                pass
+
+        make: Any = unix_serve if "path" in options else serve
+        where = () if "path" in options else ("127.0.0.1", 0)
+        self._server = make(answer, *where, max_size=None, subprotocols=["chat"], **options)
+        self.port = 0 if "path" in options else self._server.socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        case.addCleanup(self._stop)
+
+    def _stop(self) -> Any:
+        def stop() -> None:
+            self._server.shutdown()
+            self._thread.join()
+
+        return in_thread(stop)
+
+    def upstream(self, **options: Any) -> Upstream:
+        """Give it as an upstream."""
+        return Upstream("sockets", (Endpoint("127.0.0.1", self.port),), **options)
+
+
+def dial(running: RunningGateway, path: str = "/socket", **options: Any) -> ClientConnection:
+    """Open a WebSocket; blocks."""
+    host, port = running.address()
+    scheme = "wss" if options.get("ssl") else "ws"
+    return connect_websocket(f"{scheme}://{host}:{port}{path}", max_size=None, proxy=None, **options)
+
+
+class WebSocketTests(TestCase):
+    """A library at both ends."""
+
+    async def serve(self, upstream: Upstream) -> RunningGateway:
+        return await start_gateway(self, gateway([http_listener()], upstream))
+
+    async def test_conversation(self) -> None:
+        """Text, bytes, compression, a subprotocol, pings, and the end with its code and reason."""
+        served = Served(self)
+        running = await self.serve(served.upstream())
+
+        def talk() -> Any:
+            with dial(running, subprotocols=["chat"]) as socket:
+                socket.send("Grüße " * 10_000)
+                text = socket.recv()
+                socket.send(bytes(range(256)))
+                data = socket.recv()
+                pong = socket.ping().wait(10)
+                socket.close(4002, "enough")
+                return text, data, pong, socket.subprotocol, socket.close_code, socket.close_reason
+
+        self.assertEqual(
+            await in_thread(talk), ("Grüße " * 10_000, bytes(range(256)), True, "chat", 4002, "enough")
+        )
+        self.assertIn("permessage-deflate", served.seen[0].headers["Sec-WebSocket-Extensions"])
+        await running.idle()
+        counts = running.metrics.requests("plain", "all", "sockets")
+        self.assertEqual((counts.in_progress, counts.responses[1]), (0, 1))
+
+    async def test_large_and_slow(self) -> None:
+        """Large messages both ways at once, to readers that are slow."""
+        def behave(connection: ServerConnection) -> None:
+            sending = threading.Thread(target=connection.send, args=(b"s" * 20_000_000,))
+            sending.start()
+            threading.Event().wait(0.3)
+            data = connection.recv()
+            sending.join()
+            connection.send(str(len(data)))
+
+        running = await self.serve(Served(self, behave, compression=None).upstream())
+
+        def talk() -> Any:
+            with dial(running, compression=None) as socket:
+                sending = threading.Thread(target=socket.send, args=(b"c" * 20_000_000,))
+                sending.start()
+                threading.Event().wait(0.3)
+                got = socket.recv(), socket.recv()
+                sending.join()
+                return len(got[0]), got[1]
+
+        self.assertEqual(await in_thread(talk), (20_000_000, "20000000"))
+
+    async def test_tls_at_both_ends(self) -> None:
+        """The upstream is told who calls, over TLS; a client without a certificate gets no further than 403."""
+        pki = Authority()
+        server = pki.issue("localhost", dns=["localhost"], usages=SERVER)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate, key = _written(self, server)
+        context.load_cert_chain(certificate, key)
+        served = Served(self, ssl=context)
+        tls = UpstreamTLS(validation=UpstreamValidation((trust_anchor(pki),), hostname="localhost"))
+        listener = https_listener(
+            [server], validation(pki, required=False), header_injection=(XFCC(),)
+        )
+        rule = RouteRule(backends=(BackendRef("sockets"),), client=ClientRequirement.VERIFIED)
+        running = await start_gateway(
+            self, gateway([listener], served.upstream(tls=tls), routes=[Route("all", rules=(rule,))])
+        )
+        known = client_context(pki, pki.issue("caller", uris=["spiffe://example.com/caller"]))
+
+        def talk(settings: ssl.SSLContext) -> Any:
+            with dial(running, ssl=settings, server_hostname="localhost") as socket:
+                socket.send(b"x" * 1_000_000)
+                return len(socket.recv())
+
+        self.assertEqual(await in_thread(talk, known), 1_000_000)
+        self.assertIn("URI=spiffe://example.com/caller", served.seen[0].headers["x-forwarded-client-cert"])
+        failure = await self.assertFailure(in_thread(talk, client_context(pki)), InvalidStatus)
+        self.assertEqual(failure.response.status_code, 403)
+        self.assertEqual(len(served.seen), 1)
+
+    async def test_unix(self) -> None:
+        """An upstream on a Unix socket."""
+        path = self.mktemp()[-80:].replace("/", "_")
+        Served(self, path=path)
+        upstream = Upstream("sockets", (Endpoint(path, 0, EndpointKind.UNIX),))
+        running = await self.serve(upstream)
+
+        def talk() -> Any:
+            with dial(running) as socket:
+                socket.send("hello")
+                return socket.recv()
+
+        self.assertEqual(await in_thread(talk), "hello")
+
+    async def test_reload_and_drain(self) -> None:
+        """A conversation goes on over a reload, and is cut when draining is over."""
+        running = await self.serve(Served(self).upstream())
+        opened, reloaded = threading.Event(), threading.Event()
+
+        def talk() -> Any:
+            with dial(running) as socket:
+                opened.set()
+                reloaded.wait(20)
+                socket.send("still here")
+                answer = socket.recv()
+                reloaded.clear()
+                try:
+                    socket.recv()
+                except ConnectionClosed as closed:
+                    return answer, closed.rcvd
+                return answer, "a message"
+
+        talking = in_thread(talk)
+        await until(opened.is_set)
+        before = running.generation
+        running.reload(running.generation.gateway)
+        reloaded.set()
+        await until(lambda: not reloaded.is_set())
+        before.abort()
+        self.assertEqual(await talking, ("still here", None))
+
+
+class BrowserTests(TestCase):
+    """Headless Chromium."""
+
+    async def test_page(self) -> None:
+        """A page that the gateway serves opens a WebSocket, and hears what it sends."""
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        if chromium is None:
+            raise SkipTest("no Chromium is installed")
+        served = Served(self)
+        page = FixedResponse(200, (("content-type", "text/html"),), PAGE)
+        rules = (
+            RouteRule((RouteMatch(PathMatch(PathMatchType.EXACT, "/socket")),), (BackendRef("sockets"),)),
+            RouteRule(filters=Filters(fixed_response=page)),
+        )
+        running = await start_gateway(
+            self, gateway([http_listener()], served.upstream(), routes=[Route("all", rules=rules)])
+        )
+        profile = self.mktemp()
+        finished = await run(
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server", f"--user-data-dir={profile}",
+            "--virtual-time-budget=20000", "--dump-dom", "http://127.0.0.1:{}/".format(running.address()[1]),
+        )
+        self.assertIn(
+            "open chat | text hello | bytes 300000 | closed 4001 enough true", finished.stdout.decode(), finished.text
+        )
+        self.assertIn("Mozilla", served.seen[0].headers["user-agent"])
+
+
+def _written(case: TestCase, issued: Any) -> tuple[str, str]:
+    from .gateway import files
+
+    return files(case, issued, "server")
