@@ -39,8 +39,8 @@ class ClientHelloFacts:
 
         It is made when it, or :attr:`ja4`, is first asked for, which takes 5 µs for clients like those before it and
         50 µs for others.  For a ClientHello in which a list does not end where it must, or that offers more than 1000
-        things, it raises; the connection is refused with ``bad_client_hello`` if the router lets that pass.  ``None`` where there is no ClientHello: in
-        ``edgegw explain``.
+        things, it raises; the connection is refused with ``bad_client_hello`` if the router lets that pass.  ``None``
+        where there is no ClientHello: in ``edgegw explain``.
         """
         return None if self.fingerprints is None else self.fingerprints()[0]
 

@@ -321,7 +321,7 @@ class TLS(ConfigTestCase):
     def test_other_names(self) -> None:
         """Groups, signature algorithms and protocols."""
         self.assert_faults(
-            self._tls("groups: ['a:b', P-256, secp256r1]\n    signature_algorithms: [ecdsa_sha1]\n    alpn: [h2]"),
+            self._tls("groups: ['a:b', P-256, secp256r1]\n    signature_algorithms: [ecdsa_sha1]\n    alpn: [h3]"),
             (6, 14, "listeners[0].tls.groups[0]", "is not the name of a group"),
             (6, 28, "listeners[0].tls.groups[2]", "repeats"),
             (7, 28, "listeners[0].tls.signature_algorithms[0]", "RFC 9155"),

@@ -711,7 +711,7 @@ class JSONSchema(ConfigTestCase):
             "  - {name: b, port: 1, protocol: HTTP, header_injection: [fields: {headers: {x-a: '{subject'}}]}\n",
             f"  - {{name: b, port: 1, {_TLS[:-1]}, min_version: '1.1'}}}}\n",
             f"  - {{name: b, port: 1, {_TLS[:-1]}, cipher_suites: [AES128-SHA]}}}}\n",
-            f"  - {{name: b, port: 1, {_TLS[:-1]}, alpn: [h2]}}}}\n",
+            f"  - {{name: b, port: 1, {_TLS[:-1]}, alpn: [h3]}}}}\n",
             f"  - {{name: b, port: 1, {_TLS[:-1]}, groups: ['a:b']}}}}\n",
             upstream % "",
             upstream % "'127.0.0.1'",

@@ -8,7 +8,7 @@ from typing import Final
 
 from edgegw.config.addresses import parse_ip_address
 from edgegw.config.bindings import ADDRESS, check_binding
-from edgegw.config.document_http import FORWARDING, HEALTH_CHECK, HTTP, LIMITS
+from edgegw.config.document_http import FORWARDING, HEALTH_CHECK, HTTP, HTTP2, LIMITS
 from edgegw.config.document_routes import ROUTE
 from edgegw.config.document_terms import FILE, HOSTNAME, NAME, PORT, setting
 from edgegw.config.document_tls import APPLICATION_PROTOCOL, HTTP_PROTOCOLS, TLS, VALIDATION_OR_NONE
@@ -36,7 +36,7 @@ __all__ = ["ADMIN", "DOCUMENT", "LISTENER", "LOGGING"]
 
 
 #: Keys of a listener that are of no use with a protocol, each with what to do about it.
-_HTTP_ALONE: Final = ("header_injection", "http", "forwarding", "health_check")
+_HTTP_ALONE: Final = ("header_injection", "http", "http2", "forwarding", "health_check")
 
 
 def _check_listener(section: Section, report: Report) -> None:
@@ -116,6 +116,7 @@ LISTENER: Final = Record(
         Field("health_check", HEALTH_CHECK, "A path that is answered here, without a certificate, for probes."),
         Field("limits", LIMITS, "Replaces limits at the top, key by key."),
         Field("http", HTTP, "Replaces http at the top, key by key."),
+        Field("http2", HTTP2, "Replaces http2 at the top, key by key."),
         Field("forwarding", FORWARDING, "Replaces forwarding at the top, key by key."),
     ),
     name="listener",
@@ -202,6 +203,7 @@ DOCUMENT: Final = Record(
         ),
         Field("limits", LIMITS, "Defaults for all listeners."),
         Field("http", HTTP, "Defaults for all listeners."),
+        Field("http2", HTTP2, "Defaults for all listeners."),
         Field("forwarding", FORWARDING, "Defaults for all listeners."),
         Field(
             "client_validation",

@@ -15,11 +15,14 @@ from edgegw.model import (
     ConnectionLimits,
     ConnectionRate,
     Forwarding,
+    HTTP2Settings,
     HTTPSettings,
     UnderscoreAction,
 )
 
-__all__ = ["CONNECTION_RATE", "FORWARDING", "HEALTH_CHECK", "HTTP", "LIMITS", "UPGRADES", "connection_rate", "limits"]
+__all__ = [
+    "CONNECTION_RATE", "FORWARDING", "HEALTH_CHECK", "HTTP", "HTTP2", "LIMITS", "UPGRADES", "connection_rate", "limits",
+]  # fmt: skip
 
 _PSEUDONYM: Final = Text(
     "a pseudonym", r"[!#$%&'*+.^_`|~0-9A-Za-z\-]+", "write a token of RFC 9110: letters, digits, hyphens, dots"
@@ -157,6 +160,61 @@ HTTP: Final = Record(
     ),
     name="http",
     description="Limits and time-outs of HTTP.",
+)
+
+_http2 = HTTP2Settings()
+HTTP2: Final = Record(
+    (
+        setting(
+            _http2, "prior_knowledge", Boolean(), "Whether clients of HTTP listeners may begin with HTTP/2 at once."
+        ),
+        setting(
+            _http2, "max_concurrent_streams", Integer(1, 10_000), "Requests of one connection at a time; others wait."
+        ),
+        setting(
+            _http2,
+            "stream_window",
+            Size(1024, 2**31 - 1),
+            "What a client may send of a request's body before it is passed on.",
+        ),
+        Field(
+            "connection_window",
+            OrWord("automatic", Size(65_535, 2**31 - 1)),
+            "The same for all of a connection's requests together. Default: enough for all of them.",
+            attribute="connection_window",
+        ),
+        setting(
+            _http2, "header_table_size", Size(0, 65_536), "Each of the tables of header compression.", "header_table"
+        ),
+        setting(
+            _http2,
+            "max_resets",
+            Integer(1, 1_000_000),
+            "Requests that a client takes back, or that are malformed, in ten seconds; past it the connection ends.",
+        ),
+        setting(
+            _http2,
+            "max_useless_frames",
+            Integer(1, 1_000_000),
+            "Frames that ask for nothing, in ten seconds; past it the connection ends.",
+        ),
+        setting(
+            _http2,
+            "stream_idle_timeout",
+            Duration(),
+            "Without a byte either way once the response has begun and while the request goes on.",
+        ),
+        Field(
+            "ping_interval",
+            OrWord("disabled", Duration()),
+            "A client with open requests that is silent for so long is asked for a sign of life.",
+            _http2.ping_interval,
+            "ping_interval",
+        ),
+        setting(_http2, "ping_timeout", Duration(), "For the answer to that; past it the connection ends."),
+    ),
+    name="http2",
+    description="Limits and time-outs of HTTP/2, beside those of http.",
 )
 
 _forwarding = Forwarding()

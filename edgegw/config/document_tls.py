@@ -213,7 +213,7 @@ def _check_tls(section: Section, report: Report) -> None:
 
 
 #: What HTTPS listeners speak inside TLS, by its ALPN name.
-HTTP_PROTOCOLS: Final = ("http/1.1",)
+HTTP_PROTOCOLS: Final = ("h2", "http/1.1")
 APPLICATION_PROTOCOL: Final = Text(
     "the name of a protocol such as http/1.1", r"[!-~]+", "write its ALPN name, of ASCII without spaces", 255
 )
@@ -268,8 +268,8 @@ TLS: Final = Record(
             _tls,
             "alpn",
             ListOf(APPLICATION_PROTOCOL, distinct=True),
-            "Application protocols by preference; an empty list answers no ALPN.  HTTPS listeners speak http/1.1; with "
-            "the protocol TLS these are the upstream's, and none is the default.",
+            "Application protocols by preference; an empty list answers no ALPN.  HTTPS listeners speak h2 and "
+            "http/1.1; with the protocol TLS these are the upstream's, and none is the default.",
         ),
         setting(_tls, "strict_sni", Boolean(), "Refuse handshakes for names that are on no certificate."),
         setting(_tls, "session_tickets", Boolean(), "Let clients resume sessions."),

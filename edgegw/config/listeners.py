@@ -6,11 +6,11 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import fields_dict, frozen
 
 from edgegw.config.addresses import MAX_SOCKET_PATH, overlap
 from edgegw.config.document import LISTENER
-from edgegw.config.document_http import FORWARDING, HTTP
+from edgegw.config.document_http import FORWARDING, HTTP, HTTP2
 from edgegw.config.document_http import limits as translate_limits
 from edgegw.config.faults import Place, Report
 from edgegw.config.injection import DEFAULT_INJECTION, translate_injection
@@ -26,6 +26,7 @@ from edgegw.model import (
     Forwarding,
     HeaderInjection,
     HealthCheck,
+    HTTP2Settings,
     HTTPSettings,
     InjectorUse,
     Listener,
@@ -88,7 +89,7 @@ def _terminates(section: Section) -> bool:
 
 def translate_listener(
     section: Section,
-    defaults: tuple[ConnectionLimits, HTTPSettings, Forwarding],
+    defaults: tuple[ConnectionLimits, HTTPSettings, Forwarding, HTTP2Settings],
     validations: Validations,
     tls: TLSTranslation,
     plugins: PluginTranslation,
@@ -99,7 +100,7 @@ def translate_listener(
 
     :param defaults: from the top of the document.
     """
-    limits, http, forwarding = defaults
+    limits, http, forwarding, http2 = defaults
     port = section.get("port", 0)
     settings = None
     tls_section: Section | None = section.get("tls")
@@ -129,6 +130,7 @@ def translate_listener(
         header_injection=injection,
         limits=translate_limits(section.get("limits"), limits),
         http=HTTP.settings(section.get("http"), http),
+        http2=HTTP2.settings(section.get("http2"), http2),
         forwarding=FORWARDING.settings(section.get("forwarding"), forwarding),
         policies=plugins.policies(section.get("policies")),
         health_check=_health_check(section.get("health_check")),
@@ -283,6 +285,11 @@ def _of_port(protocol: Protocol) -> Iterator[tuple[str, str, str]]:
     yield "http.max_headers", "max_headers", first
     yield "http.max_uri_size", "max_uri_bytes", first
     yield "http.head_timeout", "head_timeout", first
+    for name in fields_dict(HTTP2Settings):
+        yield f"http2.{_HTTP2_KEYS.get(name, name)}", name, first
+
+
+_HTTP2_KEYS: Final = {"header_table": "header_table_size"}
 
 
 #: Without one of these, what a listener is for is not known.

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from edgegw.config.certificates import CertificateFiles
 from edgegw.config.document import ADMIN, DOCUMENT, LOGGING
-from edgegw.config.document_http import FORWARDING, HTTP, limits
+from edgegw.config.document_http import FORWARDING, HTTP, HTTP2, limits
 from edgegw.config.faults import ConfigError, Fault, Report
 from edgegw.config.filters import FilterTranslation
 from edgegw.config.injection import injected_headers
@@ -32,7 +32,7 @@ from edgegw.config.tunnels import translate_tcp_routes, translate_tls_routes
 from edgegw.config.upstream_tls import UpstreamTLSTranslation
 from edgegw.config.upstreams import translate_upstream
 from edgegw.garbage import no_garbage_collection
-from edgegw.model import Admin, ConnectionLimits, Forwarding, Gateway, HTTPSettings, Listener, Logging
+from edgegw.model import Admin, ConnectionLimits, Forwarding, Gateway, HTTP2Settings, HTTPSettings, Listener, Logging
 
 __all__ = ["FindPlugins", "Loaded", "load", "load_document", "schema", "schema_text"]
 
@@ -208,6 +208,7 @@ class _Translation:
             limits(document.get("limits"), ConnectionLimits()),
             HTTP.settings(document.get("http"), HTTPSettings()),
             FORWARDING.settings(document.get("forwarding"), Forwarding()),
+            HTTP2.settings(document.get("http2"), HTTP2Settings()),
         )
         return [
             (

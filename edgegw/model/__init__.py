@@ -48,6 +48,7 @@ from edgegw.model.gateway import (
     XFCCDetail,
     XFCCMode,
 )
+from edgegw.model.http2 import HTTP2Settings
 from edgegw.model.limits import ConnectionLimits, ConnectionRate
 from edgegw.model.matches import (
     HeaderMatch,
@@ -137,6 +138,7 @@ __all__ = [
     "FixedResponse",
     "Forwarding",
     "Gateway",
+    "HTTP2Settings",
     "HTTPSettings",
     "HashKey",
     "HashSource",

@@ -7,6 +7,7 @@ from typing import Any, Union
 
 from attrs import Factory, frozen
 
+from edgegw.model.http2 import HTTP2Settings
 from edgegw.model.limits import ConnectionLimits
 from edgegw.model.policies import PolicyRule
 from edgegw.model.ports import PortSettings
@@ -237,6 +238,7 @@ class Listener:
     forwarding: Forwarding = Factory(Forwarding)
     policies: tuple[PolicyRule, ...] | None = None
     health_check: HealthCheck | None = None
+    http2: HTTP2Settings = Factory(HTTP2Settings)
     mode: TLSMode = TLSMode.TERMINATE
     application_protocols: tuple[str, ...] = ()
 

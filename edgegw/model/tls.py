@@ -221,7 +221,7 @@ class TLSSettings:
     groups: tuple[str, ...] = DEFAULT_GROUPS
     signature_algorithms: tuple[str, ...] = ()
     security_level: int = 2
-    alpn: tuple[str, ...] = ("http/1.1",)
+    alpn: tuple[str, ...] = ("h2", "http/1.1")
     strict_sni: bool = False
     session_tickets: bool = True
     session_lifetime: float = 7200.0

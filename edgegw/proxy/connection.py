@@ -23,6 +23,7 @@ from edgegw.proxy.body import BodyTooLarge, RequestBody, TrailerRules
 from edgegw.proxy.exchange import Exchange
 from edgegw.proxy.filtering import FilteredRequest, begin
 from edgegw.proxy.gate import RequestGate
+from edgegw.proxy.http2 import HTTP2Connection
 from edgegw.proxy.pace import Source, couple
 from edgegw.proxy.responding import RespondingConnection
 from edgegw.proxy.site import Site, Target
@@ -42,6 +43,9 @@ REQUESTS_PER_TURN: Final = 32
 # What the connection waits for, and so what its deadline means.  _BACKLOG: for the client to take what is
 # queued for it, or for its turn, before the next request is looked at.
 _IDLE, _HEAD, _BODY, _RESPONSE, _BACKLOG, _CLOSING = range(6)
+
+#: What no HTTP/1.1 request begins with.
+HTTP2_LINE: Final = b"PRI * HTTP/2.0\r\n\r\n"
 
 _UNSUPPORTED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 _ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
@@ -115,6 +119,9 @@ class HTTPConnection(RespondingConnection):
                     self._previous or site.last_head, seen,
                 )
             except HTTPFault as fault:
+                if fault.status == 505 and self._begins_http2(data):
+                    self._go_on_with_http2(data)
+                    return
                 self._head = None
                 self.refuse(fault.status, fault.detail)
                 break
@@ -131,6 +138,20 @@ class HTTPConnection(RespondingConnection):
             data, seen = self._buffer, 0
         self._buffer = data if self._waits_for != _CLOSING else b""
         self._taking = False
+
+    def _begins_http2(self, data: bytes) -> bool:
+        """Whether the client speaks HTTP/2 without having asked (RFC 9113 §3.3), and may."""
+        model = self._listener_site.listener
+        return not self._requests and model.tls is None and model.http2.prior_knowledge and data.startswith(HTTP2_LINE)
+
+    def _go_on_with_http2(self, data: bytes) -> None:
+        """Give the connection to the other protocol."""
+        self._site.deadlines.forget(self)
+        transport, self._waits_for = self.transport, _CLOSING
+        self._buffer = b""
+        protocol = transport.protocol = HTTP2Connection(self._listener_site, self.info)
+        protocol.makeConnection(transport)
+        protocol.take(data)
 
     def _begin(self, head: RequestHead) -> None:
         """Find out where a request goes, and send it there."""

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from edgegw.filters.cors import CORSRules
 from edgegw.filters.header_changes import changed_block
 from edgegw.filters.places import Asked, location, rewritten_host, rewritten_target
-from edgegw.headers.request import HeaderRefusal
+from edgegw.headers.request import ConnectionHeaders, HeaderRefusal
 from edgegw.identity import ConnectionInfo
 from edgegw.observe.metrics import RequestMetrics
 from edgegw.proxy.answers import phrase
@@ -119,6 +119,7 @@ class FilteredRequest:
         self._rules = rules
         self._treatment = treatment
         self._destination = destination
+        self._headers: ConnectionHeaders | None = None
         self._exchange: Exchange | None = None
         self._backend: Backend | None = None
         self._timer: IDelayedCall | None = None
@@ -204,6 +205,8 @@ class FilteredRequest:
             target = new_target
             host = rewritten_host(rewrite, head.host, self._destination.host_name) or host
         self._backend = backend
+        # Over HTTP/2 the next request may go to another host before this one has ended.
+        self._headers = self._destination.headers
         self._line = b"%b %b HTTP/1.1\r\n" % (head.method, target)
         self._host = host
         self._lines = lines
@@ -224,8 +227,7 @@ class FilteredRequest:
 
     def trailers(self, fields: list[Field]) -> list[Field]:
         """Give the request's trailers that go on."""
-        headers = self._destination.headers
-        kept = [] if headers is None else headers.trailers(fields)
+        kept = [] if self._headers is None else self._headers.trailers(fields)
         for change in (self._treatment.request, None if self._rules.auth is None else self._rules.auth.told):
             if change is not None:
                 kept = change.trailers(kept)

@@ -133,6 +133,11 @@ class RequestGate:
         else:
             connection.forward(head, target)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a decision is being waited for."""
+        return self._deciding is not None
+
     def close(self) -> None:
         """The connection has ended: nobody waits for a decision."""
         deciding, self._deciding = self._deciding, None

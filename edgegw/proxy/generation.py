@@ -25,6 +25,7 @@ from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.connection import HTTPConnection
 from edgegw.proxy.fingerprinting import needs_fingerprints
+from edgegw.proxy.http2 import HTTP2Connection
 from edgegw.proxy.listeners import AnyListener, GenerationError, ListenerBuilder
 from edgegw.proxy.passthrough import PassthroughListener, TCPListener
 from edgegw.proxy.plaintext import begin_plain
@@ -333,7 +334,7 @@ class Generation:
             site.retired = True
         for profile in self._profiles.values():
             for transport in tuple(profile.transports):
-                if isinstance(transport.protocol, HTTPConnection):
+                if isinstance(transport.protocol, (HTTPConnection, HTTP2Connection)):
                     transport.protocol.retire()
         self._sites.close_upstreams()
 

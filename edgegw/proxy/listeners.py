@@ -1,7 +1,7 @@
 """Listeners of a gateway, made ready to serve: what each does with a connection, and what it judges clients by."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgegw.deadlines import Deadlines
@@ -12,9 +12,10 @@ from edgegw.model import Protocol as ListenerProtocol
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
 from edgegw.proxy.connection import HTTPConnection
+from edgegw.proxy.http2 import HTTP2Connection
 from edgegw.proxy.passthrough import Closing, PassthroughListener, TCPListener, tunnel_for
 from edgegw.proxy.policing import chain_of, policies_of
-from edgegw.proxy.routed import RoutedConnection
+from edgegw.proxy.routed import RoutedConnection, RoutedHTTP2Connection
 from edgegw.proxy.site import Site
 from edgegw.proxy.sites import SiteBuilder
 from edgegw.proxy.tunnel_routes import TunnelRoutes
@@ -82,7 +83,10 @@ class ListenerBuilder:
             built = PlainListener(listener, site.metrics, build_protocol)
         else:
             needs_chain = any(one.needs_chain for one in injectors)
-            built = self._build_secure(listener, build_protocol, needs_chain, self._sites.keeps_chain[listener.name])
+            http2 = {b"h2": self._http2_builder(site, by_name)} if "h2" in listener.tls.alpn else None
+            built = self._build_secure(
+                listener, build_protocol, needs_chain, self._sites.keeps_chain[listener.name], protocols=http2
+            )
         built.site = site
         return built
 
@@ -123,6 +127,16 @@ class ListenerBuilder:
 
         return build_protocol
 
+    def _http2_builder(self, site: Site, by_name: Site | None) -> BuildProtocol:
+        """Give what makes the protocols of those that ALPN chose HTTP/2 for."""
+
+        def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> HTTP2Connection:
+            if by_name is not None:
+                return RoutedHTTP2Connection(site, by_name, info, refusal)
+            return HTTP2Connection(site, info, refusal)
+
+        return build_protocol
+
     def _build_secure(
         self,
         listener: Listener,
@@ -130,11 +144,12 @@ class ListenerBuilder:
         needs_chain: bool,
         keeps_chain: bool,
         may_take: Callable[[str | None, bool], Reject | None] | None = None,
+        protocols: Mapping[bytes, BuildProtocol] | None = None,
     ) -> TLSListener:
         """Make a listener that ends TLS.
 
         :param needs_chain: see :class:`~edgegw.tls.verification.ClientVerification`, as for ``keeps_chain``.
-        :param may_take: see :class:`~edgegw.tls.listener.TLSListener`.
+        :param may_take: see :class:`~edgegw.tls.listener.TLSListener`, as for ``protocols``.
         """
         assert listener.tls is not None
         validation = listener.tls.client_validation
@@ -146,6 +161,7 @@ class ListenerBuilder:
             return TLSListener(
                 listener, self._metrics.listener(listener.name), build_protocol, verification, self._record,
                 self._reactor, None if self._stapler is None else self._stapler.callback, may_take, self._count_error,
+                protocols,
             )
         except ContextError as error:
             raise GenerationError(f"listener {listener.name}: {error}") from error

@@ -12,11 +12,13 @@ from edgegw.identity import ConnectionInfo
 from edgegw.names import canonical_authority
 from edgegw.proxy.connection import HTTPConnection
 from edgegw.proxy.destination import Destination
+from edgegw.proxy.gate import RequestGate
+from edgegw.proxy.http2 import HTTP2Connection
 from edgegw.proxy.site import Site
 from edgegw.verdict import Reject
 from edgegw.wire.http1 import RequestHead
 
-__all__ = ["RoutedConnection", "RoutedDestination"]
+__all__ = ["RoutedConnection", "RoutedDestination", "RoutedHTTP2Connection"]
 
 
 class RoutedDestination(Destination):
@@ -84,3 +86,26 @@ class RoutedConnection(HTTPConnection):
             self._listener_site, self._by_name, self.info, self.transport.routed
         )
         super().connectionMade()
+
+
+class RoutedHTTP2Connection(HTTP2Connection):
+    """The same over HTTP/2.
+
+    :param by_name: see :class:`RoutedDestination`.
+    """
+
+    def __init__(self, site: Site, by_name: Site, info: ConnectionInfo, refusal: Reject | None = None) -> None:
+        super().__init__(site, info, refusal)
+        self._by_name = by_name
+
+    def connectionMade(self) -> None:
+        """Called by the transport, which knows whether the router has chosen the listener."""
+        self.gate = self.new_gate()
+        super().connectionMade()
+
+    def new_gate(self) -> RequestGate:
+        """Make what looks at requests."""
+        gate = super().new_gate()
+        if self.transport is not None:
+            gate.destination = RoutedDestination(self.site, self._by_name, self.info, self.transport.routed)
+        return gate

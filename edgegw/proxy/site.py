@@ -11,6 +11,7 @@ from edgegw.match.routes import RouteTable
 from edgegw.model import AmbiguousPaths, Listener
 from edgegw.observe.metrics import ListenerMetrics, RequestMetrics
 from edgegw.proxy.access import RuleAccess
+from edgegw.proxy.http2_limits import codec_limits
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.upgrade_rules import NO_UPGRADES, UpgradeRules
 from edgegw.tls.listener import from_sources
@@ -66,6 +67,7 @@ class Site:
     """Everything that a listener's connections need, made once for a generation.
 
     :ivar profile: the port's listeners, among which a request's host may lead to another one.
+    :ivar http2_limits: what clients may do on one HTTP/2 connection.
     :ivar refuses_ambiguous_paths: whether paths that could be read as others are refused.
     :ivar explains: whether clients that are refused are told the reason code.
     :ivar retired: set when a newer configuration serves the port.
@@ -89,6 +91,7 @@ class Site:
         self.refuses_ambiguous_paths = restricted if ambiguous is None else ambiguous is AmbiguousPaths.REFUSE
         self.listener = listener
         self.http = listener.http
+        self.http2_limits = codec_limits(listener)
         self.preserve_host = listener.forwarding.preserve_host
         self.routes = routes
         self.request_headers = request_headers

@@ -6,7 +6,7 @@ Deferred, until which no byte of the application is read.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from time import monotonic
 from typing import Any, Protocol
@@ -62,6 +62,7 @@ class TLSListener:
         the port's router has sent it here: gives why it is refused, or ``None``.
     :ivar needs_hello: whether it matters what a client says in its ClientHello, beside the name on the certificate.
     :param count_error: called with the name of a kind and ``"certificate"`` whenever its source has failed.
+    :param protocols: what makes the protocols in place of ``build_protocol`` where ALPN chose one of these.
     :ivar renewed: called when it shows other certificates.
     :ivar dynamic: the contexts for names that are on none of its own certificates; ``None`` without such.
     :ivar site: what the listener serves; whoever builds the protocols sets it.
@@ -82,6 +83,7 @@ class TLSListener:
         staple: Staple | None = None,
         may_take: Callable[[str | None, bool], Reject | None] | None = None,
         count_error: CountError = count_nothing,
+        protocols: Mapping[bytes, BuildProtocol] | None = None,
     ) -> None:
         assert model.tls is not None
         self.model = model
@@ -91,6 +93,7 @@ class TLSListener:
         policies = verification.policies
         self._policies_again = None if policies is None else policies.for_open_connections()
         self._build_protocol = build_protocol
+        self._by_alpn = protocols
         self._record = record
         self._validation = model.tls.client_validation
         tickets = model.tls.session_tickets and verification.tickets
@@ -271,7 +274,7 @@ class TLSListener:
                 info = info._replace(identity=identity)
         else:
             info = self._info(transport, tls, identity, resumed)
-        protocol = self._build_protocol(info)
+        protocol = self._builder(tls)(info)
         if isinstance(protocol, Reject):
             return protocol
         transport.info = info
@@ -284,6 +287,12 @@ class TLSListener:
         )
         return protocol
 
+    def _builder(self, tls: SSL.Connection) -> BuildProtocol:
+        """Give what makes the protocol that ALPN chose."""
+        if self._by_alpn is None:
+            return self._build_protocol
+        return self._by_alpn.get(tls.get_alpn_proto_negotiated(), self._build_protocol)
+
     def _refuse(self, transport: TLSServer, tls: SSL.Connection, refusal: Reject, resumed: bool) -> Any:
         """Give the refusal, or a protocol that tells the client of it where the listener wants that."""
         validation = self._validation
@@ -291,7 +300,7 @@ class TLSListener:
         if not probing and (validation is None or validation.refuse_with is not RefuseWith.RESPONSE):
             return refusal
         info = self._info(transport, tls, _NOBODY, resumed)
-        protocol = self._build_protocol(info, refusal)
+        protocol = self._builder(tls)(info, refusal)
         if probing:
             # A load balancer's probes are no refusals, and would fill the record: they come every few seconds.
             self._ended()

@@ -321,9 +321,10 @@ class ResponseHead:
     :ivar raw: the whole head as it came.
     :ivar forward: a place for whoever makes the client's header lines of it to keep them, with whose rules
         made them.
+    :ivar pairs: the same for HTTP/2: whose rules made them, what they say of the length, and the fields.
     """
 
-    __slots__ = ("fields", "forward", "keep_alive", "length", "options", "raw", "reason", "status", "version")
+    __slots__ = ("fields", "forward", "keep_alive", "length", "options", "pairs", "raw", "reason", "status", "version")
 
     def __init__(self, status: int, reason: bytes, version: int, fields: list[Field], raw: bytes) -> None:
         self.status = status
@@ -332,6 +333,7 @@ class ResponseHead:
         self.fields = fields
         self.raw = raw
         self.forward: tuple[object, bytes] | None = None
+        self.pairs: tuple[object, int, tuple[tuple[bytes, bytes], ...]] | None = None
         self.options: frozenset[bytes] = _NO_OPTIONS
         self.length = UNTIL_CLOSE
         self.keep_alive = version == 1

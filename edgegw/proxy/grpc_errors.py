@@ -1,0 +1,43 @@
+"""What a gRPC client is told in place of an HTTP status: a ``grpc-status`` in a response without a body."""
+from __future__ import annotations
+
+from typing import Final
+
+from edgegw.proxy.answers import answer_text
+from edgegw.wire.http1 import RequestHead
+
+__all__ = ["grpc_error", "grpc_media_type"]
+
+_MEDIA_TYPE: Final = b"application/grpc"
+_UNKNOWN: Final = 2
+#: gRPC, "HTTP to gRPC Status Code Mapping".
+_STATUS: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+#: What may stand in grpc-message as it is; everything else is percent-encoded.
+_PLAIN: Final = frozenset(range(0x20, 0x7F)) - {0x25}
+
+
+def grpc_media_type(head: RequestHead | None) -> bytes:
+    """Give the media type of a gRPC request, without its parameters; empty for any other."""
+    if head is not None:
+        for name, value, _ in head.fields:
+            if name == b"content-type":
+                kind = value.partition(b";")[0].strip(b" \t").lower()
+                return kind if kind.startswith(_MEDIA_TYPE) else b""
+    return b""
+
+
+def grpc_error(status: int, media_type: bytes, reason: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Give the fields that say what an HTTP status would ("Trailers-Only" in gRPC over HTTP/2).
+
+    :param reason: the reason code, where the client may know it.
+    """
+    text = answer_text(status) or f"HTTP status {status}"
+    if reason:
+        text = f"{text} reason: {reason}"
+    message = b"".join(b"%c" % byte if byte in _PLAIN else b"%%%02X" % byte for byte in text.encode("utf-8"))
+    return (
+        (b":status", b"200"),
+        (b"content-type", media_type),
+        (b"grpc-status", b"%d" % _STATUS.get(status, _UNKNOWN)),
+        (b"grpc-message", message),
+    )

@@ -1,0 +1,435 @@
+"""A client's HTTP/2 connection (RFC 9113): its streams, its windows, its time-outs and its end.
+
+What a request is and becomes is said in :mod:`edgegw.proxy.http2_stream`, what stands on the wire in
+:mod:`edgegw.wire.http2`.  Here the two are brought together with a transport.  What is to be sent is gathered until
+the turn of the reactor is over: one write for all responses that came in it.
+"""
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+from typing import Any, Final
+
+from twisted.internet import protocol
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from edgegw.identity import ConnectionInfo
+from edgegw.proxy.gate import RequestGate
+from edgegw.proxy.http2_response import Pairs, RespondingStream
+from edgegw.proxy.http2_stream import HTTP2Stream
+from edgegw.proxy.site import Site
+from edgegw.verdict import Reject
+from edgegw.wire.http2 import (
+    ConnectionFault,
+    DataReceived,
+    ErrorCode,
+    Event,
+    GoAwayReceived,
+    PingAcknowledged,
+    RequestOversized,
+    RequestReceived,
+    ServerConnection,
+    StreamReset,
+    TrailersReceived,
+    WindowOpened,
+)
+
+__all__ = ["HTTP2Connection"]
+
+#: Bytes of output that are written before the turn of the reactor is over, and that one stream sends in its turn.
+MAX_GATHERED: Final = 65_536
+PIECE: Final = 16_384
+#: Bytes that the client leaves unread beyond which nothing more is read from it.
+MAX_UNSENT: Final = 1_048_576
+#: Seconds that a client has to hear that the connection is drained, before streams are no longer taken.
+DRAIN_SECONDS: Final = 2.0
+
+_DRAIN: Final = b"drained?"
+_ALIVE: Final = b"alive??\0"
+_SERVING, _ANNOUNCED, _DRAINING, _CLOSING = range(4)
+_log = Logger("edgegw.http")
+
+
+@implementer(IPushProducer)
+class HTTP2Connection(protocol.Protocol):
+    """The server's side of one connection; it is the producer of what its transport sends.
+
+    :ivar site: the listener's.
+    :ivar info: what is known of the connection.
+    :ivar codec: what stands on the wire.
+    :ivar gate: looks at the next request.
+    :ivar streams: the requests that are under way, by number.
+    :ivar full: whether the transport takes no more data for now.
+    :ivar queued: bytes of responses that wait for windows, or for the transport.
+    :ivar last_fields: of the last response's head.
+    :ivar deadline: see :class:`edgegw.deadlines.Deadlines`.
+    """
+
+    transport: Any
+    deadline = inf
+    watched_until = inf
+
+    def __init__(self, site: Site, info: ConnectionInfo, refusal: Reject | None = None) -> None:
+        """:param refusal: see :class:`~edgegw.proxy.gate.RequestGate`."""
+        self.site = site
+        self.info = info
+        self._refusal = refusal
+        self._http2 = site.listener.http2
+        self.gate = self.new_gate()
+        self.codec = ServerConnection(site.http2_limits, monotonic)
+        self.streams: dict[int, HTTP2Stream] = {}
+        self.full = False
+        self.queued = 0
+        self.last_fields: Pairs = ()
+        self._waiting: dict[RespondingStream, None] = {}
+        self._state = _SERVING
+        self._receiving = False
+        self._gathered = 0
+        self._flush_call: IDelayedCall | None = None
+        self._reading = True
+        self._requests = 0
+        self._sent = 0
+        self._taken = 0
+        self._heard = self._asked = False
+        # Until when something must have happened; :meth:`deadline_passed` looks which it was.
+        self._settled_until = self._unfinished_until = self._idle_until = inf
+        self._stalled_until = self._silent_until = self._drained_until = inf
+
+    def new_gate(self) -> RequestGate:
+        """Make what looks at requests."""
+        return RequestGate(self.site, self.info, self._refusal)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """Called by the transport."""
+        http = self.site.http
+        now = monotonic()
+        self.transport.registerProducer(self, True)
+        self._settled_until = now + http.head_timeout
+        self._idle_until = now + http.keep_alive_timeout
+        self.site.deadlines.watch(self, min(self._settled_until, self._idle_until))
+        self.flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Called by the transport."""
+        self.site.metrics.bytes_received += len(data)
+        self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Take bytes that have been counted."""
+        if self._state == _CLOSING:
+            return
+        codec = self.codec
+        self._heard = self._receiving = True
+        events = codec.receive(data)
+        skip = False
+        for at, event in enumerate(events, 1):
+            if skip:
+                skip = False
+            elif type(event) is RequestReceived:
+                stream = self._open(event.stream, HTTP2Stream(self, event.stream, event.head, event.ended))
+                if not event.ended and at < len(events):
+                    # A small body mostly comes with its head: so it goes to the upstream.
+                    first = events[at]
+                    if type(first) is DataReceived and first.stream == event.stream:
+                        stream.hold_early(first.data, first.size, first.ended)
+                        skip = True
+                stream.begin()
+            elif type(event) is DataReceived:
+                one = self.streams.get(event.stream)
+                if one is not None:
+                    one.take_body(event.data, event.size, event.ended)
+                else:
+                    codec.acknowledge(event.stream, event.size)
+            else:
+                self._take_other(event)
+                if self._state == _CLOSING:
+                    break
+        self._receiving = False
+        if self._state == _DRAINING and not self.streams:
+            self._close()
+            return
+        if codec.unfinished:
+            if self._unfinished_until == inf:
+                self._unfinished_until = self._watch(self.site.http.head_timeout)
+        else:
+            self._unfinished_until = inf
+        self.flush()
+
+    def _open(self, number: int, stream: HTTP2Stream) -> HTTP2Stream:
+        if not self.streams:
+            self._idle_until = inf
+            if self._http2.ping_interval is not None:
+                self._silent_until = self._watch(self._http2.ping_interval)
+        self.streams[number] = stream
+        self._requests += 1
+        most = self.site.http.max_requests
+        if most is not None and self._requests >= most and self._state == _SERVING:
+            self.retire()
+        return stream
+
+    def _take_other(self, event: Event) -> None:
+        """Take what is rarer than a request and its body."""
+        if isinstance(event, WindowOpened):
+            if not event.stream:
+                self._go_on()
+            elif (stream := self.streams.get(event.stream)) is not None and stream in self._waiting:
+                self._serve(stream)
+        elif isinstance(event, TrailersReceived):
+            if (stream := self.streams.get(event.stream)) is not None:
+                stream.take_trailers(event.fields)
+        elif isinstance(event, StreamReset):
+            if (stream := self.streams.get(event.stream)) is not None:
+                stream.lost()
+        elif isinstance(event, RequestOversized):
+            self._open(event.stream, HTTP2Stream(self, event.stream, None, event.ended)).begin()
+        elif isinstance(event, PingAcknowledged):
+            if event.opaque == _DRAIN:
+                self._drain()
+        elif isinstance(event, GoAwayReceived):
+            self._state = max(self._state, _DRAINING)
+            self._close_if_idle()
+        elif isinstance(event, ConnectionFault):
+            _log.info(
+                "HTTP/2 connection of {peer} on {listener}: {reason}: {detail}",
+                peer=self.info.peer, listener=self.info.listener, reason=str(event.reason), detail=event.detail,
+            )
+            self._close()
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def written(self, size: int) -> None:
+        """See ``StreamOwner``."""
+        self._gathered += size
+        if self._receiving:
+            if self._gathered > MAX_GATHERED:
+                self.flush()
+        elif self._gathered > MAX_GATHERED or not self.streams:
+            self.flush()
+        elif self._flush_call is None:
+            self._flush_call = self.transport.reactor.callLater(0, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_call = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what has been gathered."""
+        self._gathered = 0
+        output = self.codec.take_output()
+        transport = self.transport
+        if output:
+            self._sent += len(output)
+            self.site.metrics.bytes_sent += len(output)
+            transport.write(output)
+        unsent = transport.unsent
+        if not unsent:
+            self.codec.output_read()
+            return
+        if self._stalled_until == inf:
+            self._taken = self._sent - unsent
+            self._stalled_until = self._watch(self.site.http.write_timeout)
+        if unsent > MAX_UNSENT and self._reading:
+            self._reading = False
+            transport.pauseProducing()
+
+    def wait(self, stream: RespondingStream) -> None:
+        """See ``StreamOwner``."""
+        self._waiting[stream] = None
+
+    def _serve(self, stream: RespondingStream) -> bool:
+        """Let a stream that waits send a piece; whether it could."""
+        sent = stream.send_some(PIECE)
+        waiting = self._waiting
+        if stream in waiting:
+            # The others first, next time.
+            del waiting[stream]
+            if stream.waits:
+                waiting[stream] = None
+        return sent
+
+    def _go_on(self) -> None:
+        """Let all streams that wait send in turn, as long as the client takes it."""
+        progress = True
+        while progress and self._waiting:
+            progress = False
+            for stream in tuple(self._waiting):
+                if self.full:
+                    return
+                if stream in self._waiting and self._serve(stream):
+                    progress = True
+
+    def pauseProducing(self) -> None:
+        """Called by the transport when too much is queued in it."""
+        self.full = True
+
+    def resumeProducing(self) -> None:
+        """Called by the transport when all of it is sent."""
+        self.full = False
+        self._stalled_until = inf
+        self.codec.output_read()
+        if not self._reading:
+            self._reading = True
+            self.transport.resumeProducing()
+        self._go_on()
+        self.flush()
+
+    def stopProducing(self) -> None:
+        """Called by a transport that is gone; ``connectionLost`` follows."""
+
+    # --- streams ------------------------------------------------------------------------------
+
+    def over(self, stream: RespondingStream) -> None:
+        """See ``StreamOwner``."""
+        self._waiting.pop(stream, None)
+        if self.streams.pop(stream.id, None) is None or self.streams:
+            return
+        self._silent_until = inf
+        if self._state == _SERVING:
+            self._idle_until = self._watch(self.site.http.keep_alive_timeout)
+        elif not self._receiving:
+            self._close_if_idle()
+
+    def gate_waits(self) -> None:
+        """See ``StreamOwner``."""
+        self.gate = self.new_gate()
+
+    def refuse_more(self) -> None:
+        """See ``StreamOwner``."""
+        self._drain()
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def _watch(self, seconds: float) -> float:
+        """Have the time looked at in so many seconds at the latest; gives when that is."""
+        until = monotonic() + seconds
+        if until < self.deadline:
+            self.site.deadlines.watch(self, until)
+        return until
+
+    def deadline_passed(self) -> None:
+        """See ``Deadlines``: look what has taken too long, if anything has."""
+        now = monotonic()
+        http, http2 = self.site.http, self._http2
+        if self._stalled_until <= now:
+            unsent = self.transport.unsent
+            taken = self._sent - unsent
+            if unsent and taken == self._taken:
+                self._cut("takes nothing")
+                return
+            self._taken = taken
+            self._stalled_until = now + http.write_timeout if unsent else inf
+        if self._silent_until <= now and http2.ping_interval is not None:
+            if not self._heard and self._asked:
+                self._cut("does not answer")
+                return
+            self._asked = not self._heard
+            if self._asked:
+                self.codec.ping(_ALIVE)
+                self.flush()
+            self._heard = False
+            self._silent_until = now + (http2.ping_timeout if self._asked else http2.ping_interval)
+        if self._settled_until <= now:
+            self._settled_until = inf
+            if not self.codec.settings_acknowledged:
+                self._give_up(ErrorCode.SETTINGS_TIMEOUT)
+                return
+        if self._unfinished_until <= now:
+            self._give_up(ErrorCode.PROTOCOL_ERROR)
+            return
+        if self._idle_until <= now:
+            self._drain()
+            return
+        if self._drained_until <= now:
+            self._drain()
+            return
+        self._look_again()
+
+    def _look_again(self) -> None:
+        if self._state == _CLOSING:
+            due = self._stalled_until
+        else:
+            due = min(
+                self._stalled_until, self._silent_until, self._settled_until, self._unfinished_until, self._idle_until,
+                self._drained_until,
+            )
+        if due != inf:
+            self.site.deadlines.watch(self, due)
+
+    # --- ends ---------------------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Take no more requests: say so, and close when those that are under way have been answered."""
+        if self._state == _SERVING:
+            self._state = _ANNOUNCED
+            self.codec.announce_drain()
+            self.codec.ping(_DRAIN)
+            self._drained_until = self._watch(DRAIN_SECONDS)
+            if not self._receiving:
+                self.flush()
+
+    def _drain(self) -> None:
+        """Tell the client the last stream that is taken."""
+        if self._state < _DRAINING:
+            self._state = _DRAINING
+            self._idle_until = self._drained_until = inf
+            self.codec.go_away()
+        if not self._receiving:
+            self._look_again()
+            self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._state == _DRAINING and not self.streams:
+            self._close()
+        elif not self._receiving:
+            self.flush()
+
+    def _give_up(self, code: ErrorCode) -> None:
+        """Close at once, and say why."""
+        self.codec.go_away(code)
+        self._close()
+
+    def _close(self) -> None:
+        """Close when everything is sent; what the client still sends is not looked at."""
+        if self._state == _CLOSING:
+            return
+        self._state = _CLOSING
+        self._settled_until = self._unfinished_until = self._idle_until = self._silent_until = self._drained_until = inf
+        self._lose_streams()
+        self.flush()
+        transport = self.transport
+        if transport.producer is not None:
+            transport.unregisterProducer()
+        if not self._reading:
+            self._reading = True
+            transport.resumeProducing()
+        transport.lose_connection_lingering()
+        if transport.connected:
+            self._look_again()
+
+    def _cut(self, why: str) -> None:
+        _log.info(
+            "HTTP/2 connection of {peer} on {listener}: the client {why}",
+            peer=self.info.peer, listener=self.info.listener, why=why,
+        )
+        self._state = _CLOSING
+        self._lose_streams()
+        self.transport.abortConnection()
+
+    def _lose_streams(self) -> None:
+        for stream in tuple(self.streams.values()):
+            stream.lost()
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """Called by the transport: whatever is under way has nobody waiting for it."""
+        self._state = _CLOSING
+        self.site.deadlines.forget(self)
+        self.gate.close()
+        call, self._flush_call = self._flush_call, None
+        if call is not None:
+            call.cancel()
+        self._lose_streams()

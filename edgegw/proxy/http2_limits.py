@@ -1,0 +1,22 @@
+"""What of a listener's settings the codec of HTTP/2 is told."""
+from __future__ import annotations
+
+from edgegw.model import Listener
+from edgegw.wire.http2 import Limits
+
+__all__ = ["codec_limits"]
+
+
+def codec_limits(listener: Listener) -> Limits:
+    """Give the limits of a listener's connections."""
+    http, http2 = listener.http, listener.http2
+    return Limits(
+        max_concurrent_streams=http2.max_concurrent_streams,
+        max_header_list=http.max_head_bytes,
+        max_fields=http.max_headers,
+        max_resets=http2.max_resets,
+        max_useless_frames=http2.max_useless_frames,
+        stream_window=http2.stream_window,
+        connection_window=http2.connection_window,
+        header_table=http2.header_table,
+    )
