@@ -22,6 +22,7 @@ from edgegw.proxy.http2_response import Pairs, RespondingStream
 from edgegw.proxy.http2_stream import HTTP2Stream
 from edgegw.proxy.site import Site
 from edgegw.verdict import Reject
+from edgegw.wire.http1 import RequestHead
 from edgegw.wire.http2 import (
     ConnectionFault,
     DataReceived,
@@ -90,6 +91,7 @@ class HTTP2Connection(protocol.Protocol):
         self._gathered = 0
         self._flush_call: IDelayedCall | None = None
         self._reading = True
+        self._framed = (b"", b"")
         self._requests = 0
         self._sent = 0
         self._taken = 0
@@ -177,8 +179,10 @@ class HTTP2Connection(protocol.Protocol):
         if isinstance(event, WindowOpened):
             if not event.stream:
                 self._go_on()
-            elif (stream := self.streams.get(event.stream)) is not None and stream in self._waiting:
-                self._serve(stream)
+            elif (stream := self.streams.get(event.stream)) is not None:
+                # It is told again only after the window was shut again.
+                while stream in self._waiting and self._serve(stream):
+                    pass
         elif isinstance(event, TrailersReceived):
             if (stream := self.streams.get(event.stream)) is not None:
                 stream.take_trailers(event.fields)
@@ -293,6 +297,21 @@ class HTTP2Connection(protocol.Protocol):
             self._idle_until = self._watch(self.site.http.keep_alive_timeout)
         elif not self._receiving:
             self._close_if_idle()
+
+    def framed(self, head: RequestHead) -> RequestHead:
+        """See ``StreamOwner``.
+
+        What is made of header lines is kept by their block.  Over HTTP/1.1 the framing stands in it; here a request with
+        a body may have the same block as one without, and must never pass for it.
+        """
+        framed = head.again(head.method, head.target, head.size)
+        if head.expects_continue:
+            framed.block = b""
+            return framed
+        if self._framed[0] is not head.block:
+            self._framed = (head.block, bytes(bytearray(head.block)))
+        framed.block = self._framed[1]
+        return framed
 
     def gate_waits(self) -> None:
         """See ``StreamOwner``."""

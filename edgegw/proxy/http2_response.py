@@ -57,6 +57,9 @@ class StreamOwner(Protocol):
     def over(self, stream: RespondingStream) -> None:
         """A stream has ended."""
 
+    def framed(self, head: RequestHead) -> RequestHead:
+        """Give the head of a request with a body whose framing its lines do not tell."""
+
     def gate_waits(self) -> None:
         """The gate has a decision to wait for: the next request gets another."""
 
@@ -197,7 +200,7 @@ class RespondingStream:
             self._queued += size
             connection.queued += size
         connection.wait(self)
-        self.send_some(MAX_QUEUED)
+        self.send_some(self._queued)
         if self._queued:
             self._hold_upstream()
             if self.deadline == inf:

@@ -74,6 +74,8 @@ class HTTP2Stream(RespondingStream):
         if len(head.target) > site.http.max_uri_bytes:
             self.refuse(414, f"a request target of {len(head.target)} bytes")
             return
+        if head.length < 0 or head.expects_continue:
+            head = self._head = self._connection.framed(head)
         gate = self._gate
         gate.look_at(self, site, head)
         if gate.waits:

@@ -1,0 +1,477 @@
+"""HTTP/2 connections under load, over time and at their end: nobody waits for another, and nothing grows."""
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import Any
+
+from h2.errors import ErrorCodes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet import reactor as global_reactor
+from twisted.internet.task import deferLater
+
+from edgegw.model import HTTP2Settings, HTTPSettings
+from edgegw.proxy.http2 import HTTP2Connection
+from edgegw.wire.http2 import PREFACE
+from tests.gateway import (
+    RecordedRequest,
+    answer,
+    gateway,
+    http_listener,
+    in_thread,
+    until,
+)
+from tests.http2_client import HTTP2Client
+from tests.test_proxy_http2 import HTTP2Tests
+
+reactor: Any = global_reactor
+BIG = 4 * 1024 * 1024
+#: What one connection may hold: windows of the streams, and a read for each from its upstream.
+MOST_QUEUED = 2 * 1024 * 1024
+
+
+def big(request: RecordedRequest) -> bytes:
+    """Answer with much, or with little."""
+    return answer(b"b" * BIG) if request.line.startswith(b"GET /big") else answer(b"small")
+
+
+class FlowTests(HTTP2Tests):
+    """Pace, in both directions."""
+
+    def protocols(self) -> list[HTTP2Connection]:
+        (profile,) = self.running.generation._profiles.values()
+        return [one.protocol for one in profile.transports if isinstance(one.protocol, HTTP2Connection)]
+
+    def queued(self) -> int:
+        """Bytes that lie in the gateway for all connections."""
+        total = 0
+        for one in self.protocols():
+            total += one.queued + one.transport.unsent
+            for stream in one.streams.values():
+                exchange = stream._exchange
+                if exchange is not None:
+                    total += len(exchange._held)
+                    if exchange.connection is not None:
+                        total += exchange.connection.transport.unsent
+        return total
+
+    async def test_slow_beside_fast(self) -> None:
+        """A stream whose client takes nothing holds up no other; what waits for it is bounded."""
+        await self.start(big)
+        client = await self.connect()
+        slow: set[int] = set()
+        client.reads = lambda stream: stream not in slow
+        # The connection's window is the client's to open.
+        client.h2.increment_flow_control_window(1 << 24)
+        slow.add(client.ask("/big"))
+        slow.add(client.ask("/big/2"))
+        await until(lambda: all(len(client.answers[one].body) == 65_535 for one in slow))
+        for number in range(20):
+            self.assertEqual(bytes((await client.get(f"/{number}")).body), b"small")
+        fast = await client.get("/big/3")
+        self.assertEqual(len(fast.body), BIG)
+        await deferLater(reactor, 0.05)
+        self.assertLess(self.queued(), MOST_QUEUED)
+        waited = tuple(slow)
+        slow.clear()
+        for stream in waited:
+            client.read(stream)
+        client.flush()
+        for stream in waited:
+            self.assertEqual(len((await client.answer(stream)).body), BIG)
+        self.assertEqual(self.protocols()[0].queued, 0)
+        self.assert_nothing_counted()
+
+    async def test_many_big_responses(self) -> None:
+        """They come side by side, whole."""
+        await self.start(big)
+        client = await self.connect()
+        client.h2.increment_flow_control_window(1 << 20)
+        streams = [client.ask("/big") for _ in range(12)]
+        for stream in streams:
+            self.assertEqual(len((await client.answer(stream)).body), BIG)
+        self.assertEqual(self.protocols()[0].queued, 0)
+
+    async def test_client_that_stops_reading(self) -> None:
+        """A client that reads nothing at all is not read from for ever, nor is anything queued for it without end."""
+        await self.start(big)
+        client = await self.connect()
+        # Windows without end: only its socket is full.
+        client.h2.increment_flow_control_window((1 << 31) - 1 - 65_535)
+        client.h2.update_settings({4: (1 << 31) - 1})
+        client.flush()
+        client.transport.pauseProducing()
+        for _ in range(30):
+            client.ask("/big")
+        await until(lambda: self.protocols()[0].full)
+        last = -1
+        while last != (last := self.queued()):
+            await deferLater(reactor, 0.1)
+        # Each upstream connection has been read from once, in pieces of up to 256 KiB.
+        self.assertLess(self.queued(), 30 * 262_144 + MOST_QUEUED)
+        client.transport.resumeProducing()
+        for stream in (1, 29, 59):
+            self.assertEqual(len((await client.answer(stream)).body), BIG)
+
+    async def test_own_answers_unread(self) -> None:
+        """A client that asks on and on, and reads no answer, is read from no more."""
+        await self.serve(gateway([http_listener(http=HTTPSettings(write_timeout=0.5))], routes=[]))
+        address = self.running.address()
+
+        def flood() -> int:
+            client = HTTP2Client()
+            client.h2.initiate_connection()
+            with socket.create_connection(address, 10) as connection:
+                connection.sendall(client.h2.data_to_send())
+                sent = 0
+                try:
+                    for number in range(1, 2_000_000, 2):
+                        head = b"\x82\x86\x84\x41\x01a"
+                        frame = len(head).to_bytes(3, "big") + b"\x01\x05" + number.to_bytes(4, "big") + head
+                        connection.sendall(frame)
+                        sent += 1
+                except OSError:
+                    return sent
+                return sent
+
+        sent = await in_thread(flood)
+        self.assertLess(sent, 900_000)
+        await self.running.idle()
+
+    async def test_upload(self) -> None:
+        """An upload goes no faster than its upstream, is held in bounds, and others go by it."""
+        upstream = await self.start()
+        counted = [0]
+        stopped: list[Any] = []
+
+        def on_data(talk: Any, data: bytes) -> None:
+            if data.startswith(b"GET"):
+                talk.transport.write(answer(b"small"))
+                return
+            counted[0] += len(data)
+            if not stopped:
+                stopped.append(talk)
+                talk.transport.pauseProducing()
+            if data.endswith(b"0\r\n\r\n"):
+                talk.transport.write(answer(b"done"))
+
+        upstream.on_data = on_data
+        client = await self.connect()
+        stream = client.ask("/up", method="POST", end=False)
+        left = client.upload(stream, 16 * BIG)
+        await until(lambda: stopped)
+        last = -1
+        while last != (last := left()):
+            await deferLater(reactor, 0.2)
+        self.assertGreater(left(), 0)
+        self.assertLess(self.queued(), 1024 * 1024)
+        for _ in range(5):
+            self.assertEqual(bytes((await client.get()).body), b"small")
+        stopped[0].transport.resumeProducing()
+        self.assertEqual(bytes((await client.answer(stream)).body), b"done")
+        self.assertGreater(counted[0], 16 * BIG)
+        counts = self.running.metrics.requests("plain", "all", "upstream")
+        self.assertEqual(counts.request_bytes, 16 * BIG)
+
+    async def test_both_ways_at_once(self) -> None:
+        """A response may begin, and go on, while its request does."""
+        upstream = await self.start()
+
+        def on_data(talk: Any, data: bytes) -> None:
+            if data.startswith(b"POST"):
+                talk.transport.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                data = data.partition(b"\r\n\r\n")[2]
+            if data:
+                talk.transport.write(data)
+
+        upstream.on_data = on_data
+        client = await self.connect()
+        stream = client.ask(method="POST", end=False)
+        await until(lambda: client.answers[stream].status == 200)
+        for number in range(5):
+            client.send(stream, b"%d" % number)
+            await until(lambda: len(client.answers[stream].body) == number + 1)  # noqa: B023 - waited for here
+        client.send_trailers(stream, ("grpc-status", "0"))
+        found = await client.answer(stream)
+        self.assertEqual((bytes(found.body), found.trailers), (b"01234", [("grpc-status", "0")]))
+
+    async def test_early_answer(self) -> None:
+        """A response that does not wait for the end of the request ends the stream, with no error."""
+        upstream = await self.start()
+        upstream.on_data = lambda talk, data: (
+            talk.transport.write(answer(b"enough")) if data.startswith(b"POST") else None
+        )
+        client = await self.connect()
+        stream = client.ask(method="POST", end=False)
+        client.send(stream, b"a" * 1000)
+        await until(lambda: client.answers[stream].code is not None)
+        found = client.answers[stream]
+        self.assertEqual((bytes(found.body), found.ended, found.code), (b"enough", True, ErrorCodes.NO_ERROR))
+        self.assert_nothing_counted()
+
+    async def test_reset_by_client(self) -> None:
+        """What the client takes back is taken back from the upstream."""
+        upstream = await self.start(lambda request: None)
+        client = await self.connect()
+        stream = client.ask()
+        other = client.ask()
+        await upstream.request(2)
+        client.h2.reset_stream(stream, ErrorCodes.CANCEL)
+        client.flush()
+        await until(lambda: upstream.requests[0].talk.reason is not None)
+        self.assertIsNone(upstream.requests[1].talk.reason)
+        upstream.requests[1].talk.transport.write(answer(b"ok"))
+        self.assertEqual((await client.answer(other)).status, 200)
+        self.assert_nothing_counted()
+
+    async def test_client_leaves(self) -> None:
+        """So do all requests of a client that is gone."""
+        upstream = await self.start(lambda request: None)
+        client = await self.connect()
+        for _ in range(5):
+            client.ask()
+        await upstream.request(5)
+        client.transport.abortConnection()
+        await until(lambda: all(one.reason is not None for one in upstream.talks))
+        await self.running.idle()
+        self.assert_nothing_counted()
+
+
+class TimeTests(HTTP2Tests):
+    """Everything that a client can make last has an end."""
+
+    async def test_idle(self) -> None:
+        """An idle connection is told that it ends."""
+        await self.start(http=HTTPSettings(keep_alive_timeout=0.3))
+        client = await self.connect()
+        await client.get()
+        await client.closed()
+        self.assertEqual(client.goaways, [(0, 1)])
+
+    async def test_not_idle(self) -> None:
+        """A request that takes longer than that is no idleness."""
+        upstream = await self.start(lambda request: None, http=HTTPSettings(keep_alive_timeout=0.2))
+        client = await self.connect()
+        stream = client.ask()
+        await upstream.request()
+        await deferLater(reactor, 1.0)
+        upstream.requests[0].talk.transport.write(answer(b"late"))
+        self.assertEqual(bytes((await client.answer(stream)).body), b"late")
+
+    async def test_no_settings(self) -> None:
+        """A client that never takes the settings is given up; so is one that stops within a frame."""
+        await self.start(http=HTTPSettings(head_timeout=0.3))
+
+        def silent(data: bytes) -> bytes:
+            with socket.create_connection(self.running.address(), 10) as connection:
+                connection.sendall(PREFACE + data)
+                got = b""
+                while more := connection.recv(65_536):
+                    got += more
+                return got
+
+        settings_frame = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+        for data, code in [
+            (settings_frame, ErrorCodes.SETTINGS_TIMEOUT), (b"", ErrorCodes.SETTINGS_TIMEOUT),
+            (settings_frame + b"\x00\x00\x00\x04\x01\x00\x00\x00\x00\x00\x00\x05\x01", ErrorCodes.PROTOCOL_ERROR),
+        ]:
+            got = await in_thread(silent, data)
+            self.assertEqual(got[-8:], b"\0\0\0\0" + int(code).to_bytes(4, "big"), data)
+
+    async def test_body_stops(self) -> None:
+        """408, and the connection goes on."""
+        await self.start(http=HTTPSettings(body_idle_timeout=0.3))
+        client = await self.connect()
+        stream = client.ask(method="POST", end=False)
+        client.send(stream, b"begun")
+        self.assertEqual((await client.answer(stream)).status, 408)
+        self.assertEqual((await client.get()).status, 200)
+        self.assert_nothing_counted()
+
+    async def test_stream_stops(self) -> None:
+        """Once the response has begun a stream may be quiet for longer, but not for ever."""
+        upstream = await self.start(
+            http=HTTPSettings(body_idle_timeout=0.2), http2=HTTP2Settings(stream_idle_timeout=1.5)
+        )
+        upstream.on_data = lambda talk, data: (
+            talk.transport.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
+            if data.startswith(b"POST") else None
+        )
+        client = await self.connect()
+        stream = client.ask(method="POST", end=False)
+        await until(lambda: client.answers[stream].body)
+        await deferLater(reactor, 0.9)
+        self.assertFalse(client.answers[stream].over)
+        self.assertEqual((await client.answer(stream)).code, ErrorCodes.INTERNAL_ERROR)
+        self.assert_nothing_counted()
+
+    async def test_window_stays_shut(self) -> None:
+        """A client that takes nothing of a response loses it, and no other."""
+        await self.start(big, http=HTTPSettings(write_timeout=0.4))
+        client = await self.connect()
+        client.h2.increment_flow_control_window(1 << 24)
+        client.reads = lambda stream: stream != 1
+        stream = client.ask("/big")
+        self.assertEqual((await client.answer(stream)).code, ErrorCodes.CANCEL)
+        self.assertEqual((await client.get("/big")).ended, True)
+        self.assert_nothing_counted()
+
+    async def test_ping(self) -> None:
+        """A silent client with a request under way is asked for a sign of life; one that gives none is gone."""
+        upstream = await self.start(lambda request: None, http2=HTTP2Settings(ping_interval=0.3, ping_timeout=0.5))
+        client = await self.connect()
+        stream = client.ask()
+        await upstream.request()
+        await until(lambda: client.pings >= 2)
+        self.assertIsNone(client.lost)
+        client.answers_pings = False
+        await client.closed()
+        self.assertFalse(client.answers[stream].over)
+        await until(lambda: upstream.talks[0].reason is not None)
+        self.assert_nothing_counted()
+
+
+class EndTests(HTTP2Tests):
+    """Drains, floods and nonsense."""
+
+    def model(self) -> Any:
+        return gateway([http_listener()], self.upstream)
+
+    async def test_drain(self) -> None:
+        """A connection is told that it ends; what is under way is answered first."""
+        upstream = await self.start(lambda request: None)
+        client = await self.connect()
+        first = client.ask("/1")
+        await upstream.request()
+        self.running.reload(self.model())
+        # What the client sent before it heard of it still counts.
+        second = client.ask("/2")
+        await upstream.request(2)
+        await until(lambda: len(client.goaways) == 2)
+        self.assertEqual(client.goaways, [(0, (1 << 31) - 1), (0, second)])
+        self.assertIsNone(client.lost)
+        for request in upstream.requests:
+            request.talk.transport.write(answer(b"ok"))
+        for stream in (first, second):
+            self.assertEqual((await client.answer(stream)).status, 200)
+        await client.closed()
+        self.assert_nothing_counted()
+
+    async def test_drain_idle(self) -> None:
+        """An idle one ends at once."""
+        await self.start()
+        client = await self.connect()
+        await client.get()
+        self.running.reload(self.model())
+        await client.closed()
+        self.assertEqual(client.goaways[-1], (0, 1))
+
+    async def test_max_requests(self) -> None:
+        """After so many requests a connection is drained."""
+        await self.start(http=HTTPSettings(max_requests=3))
+        client = await self.connect()
+        for _ in range(3):
+            self.assertEqual((await client.get()).status, 200)
+        await client.closed()
+        self.assertEqual(client.goaways[-1], (0, 5))
+
+    async def test_client_says_goodbye(self) -> None:
+        """A client that sends GOAWAY gets what it has asked for."""
+        upstream = await self.start(lambda request: None)
+        client = await self.connect()
+        stream = client.ask()
+        await upstream.request()
+        client.transport.write(b"\x00\x00\x08\x07\x00" + b"\0" * 12)
+        await deferLater(reactor, 0.05)
+        upstream.requests[0].talk.transport.write(answer(b"ok"))
+        self.assertEqual((await client.answer(stream)).status, 200)
+        await client.closed()
+
+    async def test_resets_without_end(self) -> None:
+        """A flood of requests that are taken back at once ends with ENHANCE_YOUR_CALM, and no upstream suffers."""
+        await self.start(lambda request: None)
+        client = await self.connect()
+        for _ in range(300):
+            stream = client.h2.get_next_available_stream_id()
+            client.h2.send_headers(
+                stream, [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")], end_stream=True
+            )
+            client.h2.reset_stream(stream)
+        client.flush()
+        await client.closed()
+        self.assertEqual(client.goaways[-1][0], ErrorCodes.ENHANCE_YOUR_CALM)
+        await self.running.idle()
+        self.assert_nothing_counted()
+
+    async def test_chaos(self) -> None:
+        """Clients that do anything at any time leave nothing behind."""
+        await self.start(big)
+        address = self.running.address()
+
+        def visit(seed: int) -> None:
+            client = HTTP2Client()
+            client.h2.initiate_connection()
+            try:
+                with socket.create_connection(address, 5) as connection:
+                    connection.sendall(client.h2.data_to_send())
+                    for number in range(1, 20, 2):
+                        path = "/big" if (seed + number) % 3 else "/x"
+                        client.h2.send_headers(number, [
+                            (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "a"),
+                        ], end_stream=(seed + number) % 2 == 0)
+                        if (seed + number) % 5 == 0:
+                            client.h2.reset_stream(number)
+                        connection.sendall(client.h2.data_to_send())
+                        if seed % 7 == number % 7:
+                            connection.recv(4096)
+                        if seed % 11 == number % 11:
+                            connection.sendall(os.urandom(40))
+            except OSError:
+                pass
+
+        def all_visits() -> None:
+            threads = [threading.Thread(target=visit, args=(seed,)) for seed in range(40)]
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join()
+
+        await in_thread(all_visits)
+        await self.running.idle()
+        self.assert_nothing_counted()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_nonsense(self) -> None:
+        """Whatever bytes come, the connection ends in order or goes on, and no error is logged."""
+        await self.start()
+        cases: list[bytes] = []
+
+        @settings(max_examples=60, deadline=None, database=None)
+        @given(st.lists(
+            st.tuples(st.integers(0, 10), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=60)), max_size=12,
+        ))
+        def collect(frames: list[tuple[int, int, int, bytes]]) -> None:
+            cases.append(b"".join(
+                len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+                for kind, flags, stream, payload in frames
+            ))
+
+        collect()
+
+        def send(data: bytes) -> None:
+            try:
+                with socket.create_connection(self.running.address(), 10) as connection:
+                    connection.sendall(PREFACE + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + data)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(65_536):
+                        pass
+            except OSError:
+                pass
+
+        for data in cases:
+            await in_thread(send, data)
+        await self.running.idle()
+        self.assert_nothing_counted()
+        self.assertEqual(self.flushLoggedErrors(), [])
