@@ -6,6 +6,7 @@ from typing import Any
 from attrs import evolve
 
 from edgegw.config import ConfigError, describe
+from edgegw.config.document_http import UPGRADES
 from edgegw.model import (
     CORS,
     Compression,
@@ -62,6 +63,25 @@ class FilterConfigTests(ConfigTestCase):
         self.assertEqual(got.request_headers, HeaderModifier((("x-a", "1"),), (("x-b", "b c"),), ("cookie",)))
         got = self.filters("response_headers: {set: {Server: x}}")
         self.assertEqual(got.response_headers, HeaderModifier((("server", "x"),)))
+
+    def test_upgrades(self) -> None:
+        """Names of protocols, but none that would carry requests; the schema says the same."""
+        rule = self.rule(f"upgrades: [WebSocket, SPDY/3.1], upgrade_idle_timeout: 1h{BACKENDS}")
+        self.assertEqual((rule.upgrades, rule.upgrade_idle_timeout), (("websocket", "SPDY/3.1"), 3600.0))
+        self.assertEqual(self.rule(f"upgrades: []{BACKENDS}").upgrades, ())
+        rule = self.rule(BACKENDS.lstrip(", "))
+        self.assertEqual((rule.upgrades, rule.upgrade_idle_timeout), (None, None))
+        schema: dict[str, Any] = UPGRADES.schema({})["items"]
+        pattern = next(one["pattern"] for one in schema.get("anyOf", [schema]) if "pattern" in one)
+        for name in ("h2c", "H2C", "h2", "HTTP/2.0", "http", "TLS/1.0"):
+            self.fault(f"upgrades: [{name}]{BACKENDS}", "would carry requests past the rules")
+            self.assertNotRegex(name, pattern)
+        for name in ("''", "a b", "a/b/c", "'a,b'", "ä"):
+            self.fault(f"upgrades: [{name}]{BACKENDS}", "is not the name of a protocol")
+            self.assertNotRegex(name.strip("'"), pattern)
+        for name in ("websocket", "SPDY/3.1", "h2x", "tcp"):
+            self.assertRegex(name, pattern)
+        self.fault(f"upgrades: [websocket, WebSocket]{BACKENDS}", "repeats")
 
     def test_of_a_backend(self) -> None:
         """Backends have some of them."""

@@ -14,6 +14,7 @@ from edgegw.observe.endpoints import EndpointState
 from edgegw.upstream.connection import Receiver, UpstreamConnection
 from edgegw.upstream.outliers import OutlierDetector
 from edgegw.wire.http1 import Field, ResponseHead
+from edgegw.wire.upgrades import Handshake
 
 __all__ = ["Watch", "WatchedConnection"]
 
@@ -71,7 +72,7 @@ class WatchedConnection(UpstreamConnection):
 class _Watched:
     """Stands between a connection and who sent the request."""
 
-    __slots__ = ("_detector", "_field", "_receiver", "_state", "handshake")
+    __slots__ = ("_detector", "_field", "_receiver", "_state")
 
     def __init__(
         self,
@@ -81,10 +82,13 @@ class _Watched:
         field: tuple[bytes, bytes] | None,
     ) -> None:
         self._receiver = receiver
-        self.handshake = receiver.handshake
         self._detector = detector
         self._state = state
         self._field = field
+
+    @property
+    def handshake(self) -> Handshake | None:
+        return self._receiver.handshake
 
     def interim_response(self, head: ResponseHead) -> None:
         self._receiver.interim_response(head)
