@@ -312,6 +312,10 @@ class ServerTests(EndpointCase):
             port = await self.listen(factory, tls=tls)
             address, context = ("127.0.0.1", port.getHost().port), client_context(self.pki, self.client, alpn=offered)
             self.assertEqual(await in_thread(talk, address, b"", context, "a.example"), chosen)
+        port = await self.listen(Greeters(Teller))
+        context = client_context(self.pki, self.client, alpn=["h2", "http/1.1"])
+        got = await in_thread(talk, ("127.0.0.1", port.getHost().port), b"", context, "a.example")
+        self.assertEqual(got, b"http/1.1")
 
     async def test_factories_that_refuse(self) -> None:
         """A factory without a protocol for a client, or one that fails, ends that connection and nothing else."""

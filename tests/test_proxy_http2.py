@@ -55,7 +55,6 @@ from tests.http2_client import HTTP2Client, connect_http2
 from tests.raw_client import connect
 from tests.test_tls_policies import later, use
 
-
 _deciding: list[Deferred[None]] = []
 _cancelled: list[object] = []
 
@@ -214,7 +213,8 @@ class Requests(HTTP2Tests):
         for host, fields in [(None, [("host", "b.example")]), ("B.example", [("host", "b.example")])]:
             self.assertEqual((await client.get("/", *fields, host=host)).status, 200)
         self.assertEqual([one.all(b"host") for one in upstream.requests], [[b"b.example"], [b"B.example"]])
-        for fields, host in [([("host", "c.example")], "b.example"), ([], None), ([("host", "a"), ("host", "a")], None)]:
+        twice = [("host", "a"), ("host", "a")]
+        for fields, host in [([("host", "c.example")], "b.example"), ([], None), (twice, None)]:
             found = await client.get("/", *fields, host=host)
             self.assertEqual(found.code, ErrorCodes.PROTOCOL_ERROR)
         self.assertEqual((await client.get()).status, 200)
@@ -307,7 +307,8 @@ class Requests(HTTP2Tests):
             self.assertEqual(bytes(found.body), f"GET /{number} HTTP/1.1".encode())
         self.assert_nothing_counted()
         counts = self.running.metrics.requests("plain", "all", "upstream")
-        self.assertEqual((counts.responses[2], counts.response_bytes), (50, sum(len(f"GET /{n} HTTP/1.1") for n in range(50))))
+        sent = sum(len(f"GET /{number} HTTP/1.1") for number in range(50))
+        self.assertEqual((counts.responses[2], counts.response_bytes), (50, sent))
 
     async def test_too_many_streams(self) -> None:
         """Requests past the limit are refused so that they may be sent again."""

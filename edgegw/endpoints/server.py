@@ -1,7 +1,7 @@
 """A server endpoint whose connections have passed a listener's client validation before any protocol sees them."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from attrs import evolve
@@ -20,10 +20,11 @@ from zope.interface import implementer
 
 from edgegw.http_client import HTTPClient
 from edgegw.identity import ConnectionInfo
-from edgegw.model import Gateway, Listener, RefuseWith
+from edgegw.model import Gateway, Listener, RefuseWith, TLSSettings
 from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.metrics import Metrics
 from edgegw.proxy.generation import Generation, GenerationError, Running
+from edgegw.proxy.listeners import ListenerBuilder
 from edgegw.proxy.site import Site
 from edgegw.tls.listener import BuildProtocol
 from edgegw.tls.port import ListeningPort
@@ -51,7 +52,7 @@ class EdgeServerEndpoint:
 
     Of a listener everything counts that is about connections: address, host name, ``tls``, ``policies`` and ``limits``.
     What is about HTTP does not.  ALPN offers what the listener and the factory, if it says
-    (``IProtocolNegotiationFactory``), have in common.
+    (``IProtocolNegotiationFactory``), have in common; for one that does not say, HTTP/2 is left out of the default.
 
     :ivar metrics: counts connections, handshakes and policies' verdicts, under the listener's name.
     :ivar handshakes: the last handshakes, with why clients were refused.
@@ -150,12 +151,29 @@ class _Generation(Generation):
             stapler=stapler,
         )  # fmt: skip
 
-    def _protocol_builder(self, site: Site, by_name: Site | None) -> BuildProtocol:
+    def _make_builder(self, *arguments: Any) -> ListenerBuilder:
+        return _ListenersOfFactory(self._factory, *arguments)
+
+
+class _ListenersOfFactory(ListenerBuilder):
+    """Makes listeners on whose connections a factory's protocols run."""
+
+    def __init__(self, factory: IProtocolFactory, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._factory = factory
+
+    def protocol_builder(self, site: Site, by_name: Site | None) -> BuildProtocol:
+        """See ``ListenerBuilder``."""
+
         def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> Any:
             protocol = None if refusal is not None else self._factory.buildProtocol(_address_of(info))
             return _NotWanted() if protocol is None else protocol
 
         return build_protocol
+
+    def builders_by_alpn(self, site: Site, by_name: Site | None) -> Mapping[bytes, BuildProtocol]:
+        """See ``ListenerBuilder``: a factory's protocols speak whatever ALPN chose."""
+        return {}
 
 
 class _Shared:
@@ -282,6 +300,9 @@ def _problem(listener: Listener, first: Listener) -> str:
     return ""
 
 
+_DEFAULT_ALPN: Final = TLSSettings(()).alpn
+
+
 def _for_any_protocol(listener: Listener) -> Listener:
     """Give a listener without what only HTTP could do: answer probes, and tell who is refused."""
     tls = listener.tls
@@ -296,7 +317,8 @@ def _with_protocols_of(factory: IProtocolFactory, listener: Listener) -> Listene
     tls = listener.tls
     assert tls is not None
     if not IProtocolNegotiationFactory.providedBy(factory):
-        return listener
+        # HTTP/2 is offered only for who is known to speak it.
+        return evolve(listener, tls=evolve(tls, alpn=("http/1.1",))) if tls.alpn == _DEFAULT_ALPN else listener
     spoken = {bytes(name) for name in factory.acceptableProtocols()}
     return evolve(listener, tls=evolve(tls, alpn=tuple(name for name in tls.alpn if name.encode() in spoken)))
 

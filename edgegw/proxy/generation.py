@@ -120,7 +120,7 @@ class Generation:
                 injector.count_error = count_error
         owned = frozenset(name for one in every_injector for name in one.owned)
         settings = {key: ports for ports in gateway.ports for key in ports.bindings}
-        builder = ListenerBuilder(
+        builder = self._make_builder(
             self._reactor, gateway, sites, self._metrics, self._record, self._deadlines, self._stapler, self._clock,
             count_error,
         )
@@ -169,6 +169,10 @@ class Generation:
         return SiteBuilder(
             self._reactor, self.gateway, self._metrics, self._deadlines, self._count_error, self._clock
         )
+
+    def _make_builder(self, *arguments: Any) -> ListenerBuilder:
+        """Make what makes the listeners, of the arguments that :class:`ListenerBuilder` has."""
+        return ListenerBuilder(*arguments)
 
     def _build_listener(
         self,

@@ -1,24 +1,22 @@
 """A client's HTTP/2 connection (RFC 9113): its streams, its windows, its time-outs and its end.
 
 What a request is and becomes is said in :mod:`edgegw.proxy.http2_stream`, what stands on the wire in
-:mod:`edgegw.wire.http2`.  Here the two are brought together with a transport.  What is to be sent is gathered until
-the turn of the reactor is over: one write for all responses that came in it.
+:mod:`edgegw.wire.http2`, and how it gets there in :mod:`edgegw.proxy.http2_sending`.
 """
 from __future__ import annotations
 
 from math import inf
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet import protocol
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from edgegw.identity import ConnectionInfo
 from edgegw.proxy.gate import RequestGate
 from edgegw.proxy.http2_response import Pairs, RespondingStream
+from edgegw.proxy.http2_sending import SendingConnection
 from edgegw.proxy.http2_stream import HTTP2Stream
 from edgegw.proxy.site import Site
 from edgegw.verdict import Reject
@@ -40,11 +38,6 @@ from edgegw.wire.http2 import (
 
 __all__ = ["HTTP2Connection"]
 
-#: Bytes of output that are written before the turn of the reactor is over, and that one stream sends in its turn.
-MAX_GATHERED: Final = 65_536
-PIECE: Final = 16_384
-#: Bytes that the client leaves unread beyond which nothing more is read from it.
-MAX_UNSENT: Final = 1_048_576
 #: Seconds that a client has to hear that the connection is drained, before streams are no longer taken.
 DRAIN_SECONDS: Final = 2.0
 
@@ -54,51 +47,31 @@ _SERVING, _ANNOUNCED, _DRAINING, _CLOSING = range(4)
 _log = Logger("edgegw.http")
 
 
-@implementer(IPushProducer)
-class HTTP2Connection(protocol.Protocol):
-    """The server's side of one connection; it is the producer of what its transport sends.
+class HTTP2Connection(SendingConnection):
+    """The server's side of one connection.
 
-    :ivar site: the listener's.
     :ivar info: what is known of the connection.
-    :ivar codec: what stands on the wire.
     :ivar gate: looks at the next request.
     :ivar streams: the requests that are under way, by number.
-    :ivar full: whether the transport takes no more data for now.
-    :ivar queued: bytes of responses that wait for windows, or for the transport.
     :ivar last_fields: of the last response's head.
-    :ivar deadline: see :class:`edgegw.deadlines.Deadlines`.
     """
-
-    transport: Any
-    deadline = inf
-    watched_until = inf
 
     def __init__(self, site: Site, info: ConnectionInfo, refusal: Reject | None = None) -> None:
         """:param refusal: see :class:`~edgegw.proxy.gate.RequestGate`."""
-        self.site = site
+        super().__init__(site, ServerConnection(site.http2_limits, monotonic))
         self.info = info
+        self.streams: dict[int, HTTP2Stream] = {}
+        self.last_fields: Pairs = ()
         self._refusal = refusal
         self._http2 = site.listener.http2
         self.gate = self.new_gate()
-        self.codec = ServerConnection(site.http2_limits, monotonic)
-        self.streams: dict[int, HTTP2Stream] = {}
-        self.full = False
-        self.queued = 0
-        self.last_fields: Pairs = ()
-        self._waiting: dict[RespondingStream, None] = {}
         self._state = _SERVING
-        self._receiving = False
-        self._gathered = 0
-        self._flush_call: IDelayedCall | None = None
-        self._reading = True
         self._framed = (b"", b"")
         self._requests = 0
-        self._sent = 0
-        self._taken = 0
         self._heard = self._asked = False
         # Until when something must have happened; :meth:`deadline_passed` looks which it was.
         self._settled_until = self._unfinished_until = self._idle_until = inf
-        self._stalled_until = self._silent_until = self._drained_until = inf
+        self._silent_until = self._drained_until = inf
 
     def new_gate(self) -> RequestGate:
         """Make what looks at requests."""
@@ -114,6 +87,8 @@ class HTTP2Connection(protocol.Protocol):
         self._settled_until = now + http.head_timeout
         self._idle_until = now + http.keep_alive_timeout
         self.site.deadlines.watch(self, min(self._settled_until, self._idle_until))
+        if self.site.retired:
+            self.retire()
         self.flush()
 
     def dataReceived(self, data: bytes) -> None:
@@ -154,6 +129,7 @@ class HTTP2Connection(protocol.Protocol):
         self._receiving = False
         if self._state == _DRAINING and not self.streams:
             self._close()
+        if self._state == _CLOSING:
             return
         if codec.unfinished:
             if self._unfinished_until == inf:
@@ -169,8 +145,9 @@ class HTTP2Connection(protocol.Protocol):
                 self._silent_until = self._watch(self._http2.ping_interval)
         self.streams[number] = stream
         self._requests += 1
-        most = self.site.http.max_requests
-        if most is not None and self._requests >= most and self._state == _SERVING:
+        site = self.site
+        most = site.http.max_requests
+        if site.retired or (most is not None and self._requests >= most):
             self.retire()
         return stream
 
@@ -204,87 +181,6 @@ class HTTP2Connection(protocol.Protocol):
             )
             self._close()
 
-    # --- writing ------------------------------------------------------------------------------
-
-    def written(self, size: int) -> None:
-        """See ``StreamOwner``."""
-        self._gathered += size
-        if self._receiving:
-            if self._gathered > MAX_GATHERED:
-                self.flush()
-        elif self._gathered > MAX_GATHERED or not self.streams:
-            self.flush()
-        elif self._flush_call is None:
-            self._flush_call = self.transport.reactor.callLater(0, self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush_call = None
-        self.flush()
-
-    def flush(self) -> None:
-        """Write what has been gathered."""
-        self._gathered = 0
-        output = self.codec.take_output()
-        transport = self.transport
-        if output:
-            self._sent += len(output)
-            self.site.metrics.bytes_sent += len(output)
-            transport.write(output)
-        unsent = transport.unsent
-        if not unsent:
-            self.codec.output_read()
-            return
-        if self._stalled_until == inf:
-            self._taken = self._sent - unsent
-            self._stalled_until = self._watch(self.site.http.write_timeout)
-        if unsent > MAX_UNSENT and self._reading:
-            self._reading = False
-            transport.pauseProducing()
-
-    def wait(self, stream: RespondingStream) -> None:
-        """See ``StreamOwner``."""
-        self._waiting[stream] = None
-
-    def _serve(self, stream: RespondingStream) -> bool:
-        """Let a stream that waits send a piece; whether it could."""
-        sent = stream.send_some(PIECE)
-        waiting = self._waiting
-        if stream in waiting:
-            # The others first, next time.
-            del waiting[stream]
-            if stream.waits:
-                waiting[stream] = None
-        return sent
-
-    def _go_on(self) -> None:
-        """Let all streams that wait send in turn, as long as the client takes it."""
-        progress = True
-        while progress and self._waiting:
-            progress = False
-            for stream in tuple(self._waiting):
-                if self.full:
-                    return
-                if stream in self._waiting and self._serve(stream):
-                    progress = True
-
-    def pauseProducing(self) -> None:
-        """Called by the transport when too much is queued in it."""
-        self.full = True
-
-    def resumeProducing(self) -> None:
-        """Called by the transport when all of it is sent."""
-        self.full = False
-        self._stalled_until = inf
-        self.codec.output_read()
-        if not self._reading:
-            self._reading = True
-            self.transport.resumeProducing()
-        self._go_on()
-        self.flush()
-
-    def stopProducing(self) -> None:
-        """Called by a transport that is gone; ``connectionLost`` follows."""
-
     # --- streams ------------------------------------------------------------------------------
 
     def over(self, stream: RespondingStream) -> None:
@@ -301,8 +197,8 @@ class HTTP2Connection(protocol.Protocol):
     def framed(self, head: RequestHead) -> RequestHead:
         """See ``StreamOwner``.
 
-        What is made of header lines is kept by their block.  Over HTTP/1.1 the framing stands in it; here a request with
-        a body may have the same block as one without, and must never pass for it.
+        What is made of header lines is kept by their block.  Over HTTP/1.1 the framing stands in it; here a request
+        with a body may have the same block as one without, and must never pass for it.
         """
         framed = head.again(head.method, head.target, head.size)
         if head.expects_continue:
@@ -322,13 +218,6 @@ class HTTP2Connection(protocol.Protocol):
         self._drain()
 
     # --- time ---------------------------------------------------------------------------------
-
-    def _watch(self, seconds: float) -> float:
-        """Have the time looked at in so many seconds at the latest; gives when that is."""
-        until = monotonic() + seconds
-        if until < self.deadline:
-            self.site.deadlines.watch(self, until)
-        return until
 
     def deadline_passed(self) -> None:
         """See ``Deadlines``: look what has taken too long, if anything has."""
@@ -448,7 +337,5 @@ class HTTP2Connection(protocol.Protocol):
         self._state = _CLOSING
         self.site.deadlines.forget(self)
         self.gate.close()
-        call, self._flush_call = self._flush_call, None
-        if call is not None:
-            call.cancel()
+        self._stop_gathering()
         self._lose_streams()

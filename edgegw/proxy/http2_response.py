@@ -258,6 +258,9 @@ class RespondingStream:
         if sent:
             connection.written(sent)
             producer = self._producer
+            if not queue and not self._request_ended:
+                # It is the client's time to send again, not to take.
+                self._watch_body()
             if not queue and producer is not None:
                 self._producer = None
                 producer.resumeProducing()

@@ -77,15 +77,19 @@ class ListenerBuilder:
         :param by_name: serves the names that the port's router has sent to it, whatever its host name is.
         :raises GenerationError: OpenSSL does not take a setting or a certificate.
         """
-        build_protocol = self._protocol_builder(site, by_name)
+        build_protocol = self.protocol_builder(site, by_name)
         built: TLSListener | PlainListener
         if listener.tls is None:
             built = PlainListener(listener, site.metrics, build_protocol)
         else:
             needs_chain = any(one.needs_chain for one in injectors)
-            http2 = {b"h2": self._http2_builder(site, by_name)} if "h2" in listener.tls.alpn else None
+            by_alpn = {
+                name: build
+                for name, build in self.builders_by_alpn(site, by_name).items()
+                if name.decode() in listener.tls.alpn
+            }
             built = self._build_secure(
-                listener, build_protocol, needs_chain, self._sites.keeps_chain[listener.name], protocols=http2
+                listener, build_protocol, needs_chain, self._sites.keeps_chain[listener.name], protocols=by_alpn
             )
         built.site = site
         return built
@@ -117,7 +121,7 @@ class ListenerBuilder:
         terminating = [listener for listener in listeners if isinstance(listener, TLSListener)]
         return PortRouter(use, terminating, tunnels, metrics, self._reactor, self._count_error)
 
-    def _protocol_builder(self, site: Site, by_name: Site | None) -> BuildProtocol:
+    def protocol_builder(self, site: Site, by_name: Site | None) -> BuildProtocol:
         """Give what makes the protocols of a listener's connections."""
 
         def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> HTTPConnection:
@@ -127,15 +131,15 @@ class ListenerBuilder:
 
         return build_protocol
 
-    def _http2_builder(self, site: Site, by_name: Site | None) -> BuildProtocol:
-        """Give what makes the protocols of those that ALPN chose HTTP/2 for."""
+    def builders_by_alpn(self, site: Site, by_name: Site | None) -> Mapping[bytes, BuildProtocol]:
+        """Give what makes the protocols of those that ALPN chose another one for than HTTP/1.1, by its name."""
 
         def build_protocol(info: ConnectionInfo, refusal: Reject | None = None) -> HTTP2Connection:
             if by_name is not None:
                 return RoutedHTTP2Connection(site, by_name, info, refusal)
             return HTTP2Connection(site, info, refusal)
 
-        return build_protocol
+        return {b"h2": build_protocol}
 
     def _build_secure(
         self,

@@ -289,7 +289,7 @@ class TLSListener:
 
     def _builder(self, tls: SSL.Connection) -> BuildProtocol:
         """Give what makes the protocol that ALPN chose."""
-        if self._by_alpn is None:
+        if not self._by_alpn:
             return self._build_protocol
         return self._by_alpn.get(tls.get_alpn_proto_negotiated(), self._build_protocol)
 
