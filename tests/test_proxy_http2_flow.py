@@ -1,9 +1,11 @@
 """HTTP/2 connections under load, over time and at their end: nobody waits for another, and nothing grows."""
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 from h2.errors import ErrorCodes
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from twisted.internet import reactor as global_reactor
 from twisted.internet.task import deferLater
 
-from edgegw.model import HTTP2Settings, HTTPSettings
+from edgegw.api import BackendRequest, BackendResponse
+from edgegw.model import BackendRef, Compression, Filters, HTTP2Settings, HTTPSettings, Route, RouteRule
 from edgegw.proxy.http2 import HTTP2Connection
 from edgegw.wire.http2 import PREFACE
 from tests.gateway import (
@@ -24,6 +27,7 @@ from tests.gateway import (
     until,
 )
 from tests.http2_client import HTTP2Client
+from tests.test_proxy_backend import upstream as backend
 from tests.test_proxy_http2 import HTTP2Tests
 
 reactor: Any = global_reactor
@@ -196,6 +200,55 @@ class FlowTests(HTTP2Tests):
         client.send_trailers(stream, ("grpc-status", "0"))
         found = await client.answer(stream)
         self.assertEqual((bytes(found.body), found.trailers), (b"01234", [("grpc-status", "0")]))
+
+    async def test_backend(self) -> None:
+        """A backend that is written in Python is as slow as the client, and sees what comes while it comes."""
+        given = [0]
+
+        async def echo(request: BackendRequest) -> BackendResponse:
+            async def pieces() -> AsyncIterator[bytes]:
+                async for piece in request:
+                    yield piece
+                for _ in range(256):
+                    given[0] += 16_384
+                    yield b"p" * 16_384
+
+            return BackendResponse(200, {"x-backend": "yes"}, pieces())
+
+        await self.serve(gateway([http_listener()], backend(echo)))
+        client = await self.connect()
+        reads = [False]
+        client.reads = lambda stream: reads[0]
+        stream = client.ask(method="POST", end=False)
+        client.send(stream, b"hello")
+        await until(lambda: bytes(client.answers[stream].body) == b"hello")
+        client.send(stream, b"", end=True)
+        await until(lambda: len(client.answers[stream].body) == 65_535)
+        await deferLater(reactor, 0.05)
+        self.assertLess(given[0], 400_000)
+        reads[0] = True
+        client.read(stream)
+        client.flush()
+        found = await client.answer(stream)
+        self.assertEqual((len(found.body), found.all("x-backend")), (5 + 256 * 16_384, ["yes"]))
+        self.assert_nothing_counted()
+
+    async def test_compression(self) -> None:
+        """So is a response that is compressed on its way."""
+        page = b"".join(b"line %d\n" % number for number in range(200_000))
+        upstream = await self.start(
+            answer(page, headers=b"content-type: text/plain\r\n"),
+            routes=[Route("all", rules=(RouteRule(
+                backends=(BackendRef("upstream"),), filters=Filters(compression=Compression()),
+            ),))],
+        )
+        client = await self.connect()
+        streams = [client.ask("/", ("accept-encoding", "gzip")) for _ in range(3)]
+        for stream in streams:
+            found = await client.answer(stream)
+            self.assertEqual((found.all("content-encoding"), found.all("content-length")), (["gzip"], []))
+            self.assertEqual(gzip.decompress(bytes(found.body)), page)
+        self.assertEqual(len(upstream.requests), 3)
 
     async def test_early_answer(self) -> None:
         """A response that does not wait for the end of the request ends the stream, with no error."""

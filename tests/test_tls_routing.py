@@ -52,6 +52,7 @@ from tests.gateway import (
     until,
     validation,
 )
+from tests.http2_client import connect_http2
 from tests.raw_client import read_response
 from tests.test_client_hello import from_pyopenssl, from_ssl
 from tests.tls_peers import TLS1_2, connect, try_tls
@@ -281,6 +282,15 @@ class RequestTests(RoutingCase):
         self.running.reload(evolve(model, sni_routers=(router(to({})),)))
         got = await in_thread(try_tls, self.running.address(), server_name="other.example")
         self.assertEqual(got.alert, UNRECOGNIZED_NAME)
+
+    async def test_over_http2(self) -> None:
+        """The same holds for each stream of an HTTP/2 connection."""
+        await self.start(to({"other.example": "open"}))
+        client = await connect_http2(self, self.running.address(), self.pki, server_name="other.example")
+        for host, status in (
+            ("other.example", 200), ("open.example", 421), ("a.closed.example", 421), ("other.example", 200),
+        ):
+            self.assertEqual((host, (await client.get(host=host)).status), (host, status))
 
     async def test_a_name_that_is_passed_through(self) -> None:
         """Nor is a name served here that the router would pass through, though one listener takes every name."""

@@ -69,6 +69,7 @@ class HTTP2Connection(SendingConnection):
         self._framed = (b"", b"")
         self._requests = 0
         self._heard = self._asked = False
+        self._sent_before = 0
         # Until when something must have happened; :meth:`deadline_passed` looks which it was.
         self._settled_until = self._unfinished_until = self._idle_until = inf
         self._silent_until = self._drained_until = inf
@@ -235,7 +236,9 @@ class HTTP2Connection(SendingConnection):
             if not self._heard and self._asked:
                 self._cut("does not answer")
                 return
-            self._asked = not self._heard
+            # Who is sent something takes it first: the answer would be long in coming.
+            self._asked = not self._heard and self._sent == self._sent_before
+            self._sent_before = self._sent
             if self._asked:
                 self.codec.ping(_ALIVE)
                 self.flush()
@@ -293,7 +296,7 @@ class HTTP2Connection(SendingConnection):
     def _close_if_idle(self) -> None:
         if self._state == _DRAINING and not self.streams:
             self._close()
-        elif not self._receiving:
+        elif not self._receiving and self._state != _CLOSING:
             self.flush()
 
     def _give_up(self, code: ErrorCode) -> None:
@@ -335,7 +338,7 @@ class HTTP2Connection(SendingConnection):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """Called by the transport: whatever is under way has nobody waiting for it."""
         self._state = _CLOSING
-        self.site.deadlines.forget(self)
         self.gate.close()
-        self._stop_gathering()
         self._lose_streams()
+        self._stop_gathering()
+        self.site.deadlines.forget(self)
