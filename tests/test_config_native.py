@@ -43,6 +43,7 @@ from edgegw.model import (
     HashSource,
     HeaderMatch,
     HealthCheck,
+    HTTP2Settings,
     HTTPSettings,
     IdentityMatch,
     Listener,
@@ -136,6 +137,20 @@ class Defaults(ConfigTestCase):
         self.assertEqual(set(section.values), set(defaults), report.findings)
         return record.settings(section, model)
 
+    def test_http2_of_a_listener(self) -> None:
+        """A listener replaces single keys of http2, and what has no HTTP has none."""
+        document = f"""\
+http2: {{max_resets: 7, ping_interval: 5s}}
+listeners:
+  - {{name: a, port: 1, {_TLS[:-1]}}}, http2: {{ping_interval: disabled, max_concurrent_streams: 3}}}}
+  - {{name: b, port: 2, protocol: HTTP}}
+"""
+        first, second = self.load(document).gateway.listeners
+        self.assertEqual(first.http2, HTTP2Settings(max_resets=7, ping_interval=None, max_concurrent_streams=3))
+        self.assertEqual(second.http2, HTTP2Settings(max_resets=7, ping_interval=5.0))
+        assert first.tls is not None
+        self.assertEqual(first.tls.alpn, ("h2", "http/1.1"))
+
     def test_every_setting_arrives(self) -> None:
         """Every setting of the model can be given, and is then in the model."""
         document = f"""\
@@ -153,6 +168,17 @@ http:
   keep_alive_timeout: 7s
   write_timeout: 8s
   max_requests: 9
+http2:
+  prior_knowledge: false
+  max_concurrent_streams: 2
+  stream_window: 3KiB
+  connection_window: 4MiB
+  header_table_size: 5
+  max_resets: 6
+  max_useless_frames: 7
+  stream_idle_timeout: 8s
+  ping_interval: disabled
+  ping_timeout: 10s
 forwarding: {{trusted_proxies: [10.0.0.0/8, "::1"], via: edge, underscores: refuse, preserve_host: false}}
 listeners:
   - name: a
@@ -222,6 +248,7 @@ upstreams:
                         Forwarding(
                             (ip_network("10.0.0.0/8"), ip_network("::1")), "edge", UnderscoreAction.REFUSE, False
                         ),
+                        http2=HTTP2Settings(False, 2, 3072, 4 << 20, 5, 6, 7, 8.0, None, 10.0),
                     ),
                 ),
                 upstreams=(

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from edgegw.model import HTTPSettings
+from edgegw.model import HTTP2Settings, HTTPSettings
 
 from .gateway import ScriptedUpstream, answer, gateway, http_listener, start_gateway, start_upstream, until
 from .hostile_requests import BROKEN_BODIES, BROKEN_HEADS, CHUNKED_HEAD
@@ -21,7 +21,9 @@ class FramingTests(TestCase):
 
     async def start(self, script: Any = b"", **http: Any) -> ScriptedUpstream:
         upstream = start_upstream(self, script or answer(b"ok"))
-        self.running = await start_gateway(self, gateway([http_listener(http=HTTPSettings(**http))], upstream))
+        # With prior knowledge the preface of HTTP/2 would be no broken head.
+        listener = http_listener(http=HTTPSettings(**http), http2=HTTP2Settings(prior_knowledge=False))
+        self.running = await start_gateway(self, gateway([listener], upstream))
         return upstream
 
     async def connect(self) -> Client:

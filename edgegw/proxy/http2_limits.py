@@ -1,10 +1,15 @@
 """What of a listener's settings the codec of HTTP/2 is told."""
 from __future__ import annotations
 
+from typing import Final
+
 from edgegw.model import Listener
 from edgegw.wire.http2 import Limits
 
 __all__ = ["codec_limits"]
+
+#: Bytes of a field list, with 32 for each field, without which no ordinary request gets in.
+_SHORTEST: Final = 1024
 
 
 def codec_limits(listener: Listener) -> Limits:
@@ -12,7 +17,7 @@ def codec_limits(listener: Listener) -> Limits:
     http, http2 = listener.http, listener.http2
     return Limits(
         max_concurrent_streams=http2.max_concurrent_streams,
-        max_header_list=http.max_head_bytes,
+        max_header_list=max(http.max_head_bytes, _SHORTEST),
         max_fields=http.max_headers,
         max_resets=http2.max_resets,
         max_useless_frames=http2.max_useless_frames,

@@ -79,6 +79,8 @@ class SendingConnection(protocol.Protocol):
             self._sent += len(output)
             self.site.metrics.bytes_sent += len(output)
             transport.write(output)
+        elif self._stalled_until == inf:
+            return  # nothing waits in the transport either
         unsent = transport.unsent
         if not unsent:
             self.codec.output_read()
