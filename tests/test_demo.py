@@ -162,7 +162,7 @@ class DemoTests(SynchronousTestCase):
         """
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=False)
         head, _, body = done.stdout.partition("\n\n")
-        if not head.startswith("HTTP/1.1 200 "):
+        if not head.startswith(("HTTP/1.1 200 ", "HTTP/2 200 ")):
             return done.stdout + done.stderr, None
         echo = json.loads(body)
         return done.stdout, [value for name, value in echo["headers"] if name == "x-forwarded-client-cert"]

@@ -18,7 +18,6 @@ from zope.interface import implementer
 from edgegw.headers.request import HeaderRefusal
 from edgegw.identity import ConnectionInfo
 from edgegw.proxy.access import RuleAccess
-from edgegw.proxy.answers import render_answer
 from edgegw.proxy.body import BodyTooLarge, RequestBody, TrailerRules
 from edgegw.proxy.exchange import Exchange
 from edgegw.proxy.filtering import FilteredRequest, begin
@@ -372,14 +371,6 @@ class HTTPConnection(RespondingConnection):
         access.metrics.refuse(code)
         access.metrics.done(403, 0.0)
         self.answer(403, reason=code if access.explain else "", request_id=request_id)
-
-    def answer(self, status: int, extra: bytes = b"", reason: str = "", request_id: bytes = b"") -> None:
-        """See ``Downstream``."""
-        self._leave_body()
-        if self._site.retired:
-            self._keep_alive = False
-        self._send(render_answer(status, self._head, self._keep_alive, extra, reason, request_id))
-        self._response_ended()
 
     def refuse(self, status: int, detail: str, extra: bytes = b"") -> None:
         """Answer and close: after this nothing that the client sends is believed."""

@@ -17,7 +17,7 @@ from edgegw.proxy.tunnel import Tunnel
 from edgegw.proxy.tunnel_routes import TunnelBackend, TunnelRoutes, TunnelTarget, no_route
 from edgegw.tcp import Why
 from edgegw.tls.admission import Admission
-from edgegw.tls.listener import LIMITS
+from edgegw.tls.counting import LIMITS
 from edgegw.tls.profile import PlainListener, PortProfile
 from edgegw.tls.routing import Passage
 from edgegw.tls.transport import TLSServer

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from time import monotonic
 
+from edgegw.proxy.answers import render_answer
 from edgegw.proxy.body import RequestBody
 from edgegw.proxy.client import ClientConnection
 from edgegw.proxy.framing import frame_response
@@ -89,6 +90,14 @@ class RespondingConnection(ClientConnection):
         if request.method == b"HEAD" or head.status in (204, 304):
             body = b""
         self.respond(head, head.length, body, True)
+
+    def answer(self, status: int, extra: bytes = b"", reason: str = "", request_id: bytes = b"") -> None:
+        """See ``Downstream``."""
+        self._leave_body()
+        if self._site.retired:
+            self._keep_alive = False
+        self._send(render_answer(status, self._head, self._keep_alive, extra, reason, request_id))
+        self._response_ended()
 
     def _leave_body(self) -> None:
         """Answer without having read the request's body: no next request can be found behind it."""

@@ -21,8 +21,9 @@ from edgegw.proxied import ProxyFacts
 from edgegw.tcp import Server, Why
 from edgegw.tls.admission import Admission
 from edgegw.tls.context import canonical_server_name
+from edgegw.tls.counting import LIMITS
 from edgegw.tls.hello import ALERT_UNRECOGNIZED_NAME, HELLO
-from edgegw.tls.listener import LIMITS, TLSListener
+from edgegw.tls.listener import TLSListener
 from edgegw.tls.owner import Judge, Router
 from edgegw.tls.proxy_headers import HeaderReaders
 from edgegw.tls.transport import TLSServer
