@@ -1,7 +1,7 @@
 """What a request costs in whole gateways: the CPU time of their processes for kept-alive requests over plain HTTP.
 
-One core is the gateways', which take turns.  On another one this process sends the requests and is the upstream; it never
-sleeps while it measures, or much of what a gateway's process is seen to take would be the waking of who waits for it.
+One core is the gateways', which take turns.  On another one this process sends the requests and is the upstream.  It
+never sleeps while it measures, or much of what a gateway's process is seen to take would be the waking of who waits.
 """
 from __future__ import annotations
 

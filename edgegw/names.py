@@ -14,6 +14,7 @@ __all__ = ["canonical_authority", "canonical_name", "covers", "intersection", "i
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_LONGEST_AUTHORITY = 261
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,255})(?::([0-9]{1,5}))?")
 
 
@@ -26,16 +27,18 @@ def canonical_name(name: str) -> str | None:
     # Beyond ASCII there are characters that become ASCII letters in lower case (U+212A, the Kelvin sign).
     if not name.isascii():
         return None
-    return _canonical_name(name) if len(name) < 255 else None
+    return _known_name(name) if len(name) < 255 else None
 
 
-# As many as a gateway may well serve: with more names in turn than fit, each costs more than without a cache.
-@lru_cache(maxsize=16_384)
-def _canonical_name(name: str) -> str | None:
+def _canonical(name: str) -> str | None:
     name = name.lower()
     if name.endswith("."):
         name = name[:-1]
     return name if len(name) <= 253 and _NAME.fullmatch(name) else None
+
+
+# As many as a gateway may well serve: with more names in turn than fit, each costs more than without a cache.
+_known_name = lru_cache(maxsize=16_384)(_canonical)
 
 
 def is_hostname(name: str) -> bool:
@@ -49,6 +52,11 @@ def canonical_authority(authority: bytes) -> str | None:
     An IPv6 address comes back without its brackets, in its shortest form.  ``None``: not a valid
     authority, and a request that carries it deserves 400.
     """
+    return _known_authority(authority) if len(authority) <= _LONGEST_AUTHORITY else None
+
+
+@lru_cache(maxsize=16_384)
+def _known_authority(authority: bytes) -> str | None:
     match = _AUTHORITY.fullmatch(authority)
     if match is None or (match[2] is not None and int(match[2]) > 65535):
         return None
@@ -58,7 +66,7 @@ def canonical_authority(authority: bytes) -> str | None:
             return str(IPv6Address(host[1:-1]))
         except ValueError:
             return None
-    return canonical_name(host)
+    return _canonical(host)
 
 
 def covers(pattern: str, name: str) -> bool:

@@ -17,7 +17,7 @@ from edgegw.model import Forwarding, UnderscoreAction
 from .plugin import InjectorFailed
 from .value import ValueTooLargeError
 
-__all__ = ["ConnectionHeaders", "HeaderRefusal", "IDENTITY_HEADERS", "RequestHeaders"]
+__all__ = ["ConnectionHeaders", "HeaderRefusal", "IDENTITY_HEADERS", "RequestHeaders", "forwarded_host"]
 
 #: A header line: lower-case name, value, the line as it came.
 Field = tuple[bytes, bytes, bytes]
@@ -134,6 +134,15 @@ class ConnectionHeaders:
         :returns: the lines, and whether an ``x-request-id`` has still to be added.
         :raises HeaderRefusal: an underscore that is refused, or an injector that failed.
         """
+        lines, needs_host, needs_id = self.for_any_host(fields, options)
+        return lines + forwarded_host(host) if needs_host else lines, needs_id
+
+    def for_any_host(self, fields: Sequence[Field], options: frozenset[bytes]) -> tuple[bytes, bool, bool]:
+        """Give what of :meth:`block` is the same whichever host was asked for.
+
+        :returns: the lines, whether :func:`forwarded_host` is to be added, and whether an ``x-request-id`` is.
+        :raises HeaderRefusal: see :meth:`block`.
+        """
         rules = self._rules
         trusted = self._trusted
         identity = rules.identity
@@ -166,11 +175,11 @@ class ConnectionHeaders:
         kept.append(self._constant)
         for injector in self.per_request:
             kept.append(self._inject(injector, received))
-        needs_id = self._add_way(kept, way, host)
-        return b"".join(kept), needs_id
+        needs_host, needs_id = self._add_way(kept, way)
+        return b"".join(kept), needs_host, needs_id
 
-    def _add_way(self, kept: list[bytes], way: dict[bytes, list[bytes]], host: bytes) -> bool:
-        """Add the headers that tell the way; give whether a request id is missing."""
+    def _add_way(self, kept: list[bytes], way: dict[bytes, list[bytes]]) -> tuple[bool, bool]:
+        """Add the headers that tell the way; give whether the host and a request id are missing."""
         via = way.pop(b"via", [])
         if self._rules.via is not None:
             via.append(b"1.1 " + self._rules.via)
@@ -185,16 +194,16 @@ class ConnectionHeaders:
         # The nearest proxy's word about the client's side of it; nobody's, then our own.
         proto = way.pop(b"x-forwarded-proto", None)
         kept.append(b"x-forwarded-proto: %b\r\n" % (proto[-1] if proto else self._rules.scheme))
-        forwarded_host = way.pop(b"x-forwarded-host", None)
-        if forwarded_host or host:
-            kept.append(b"x-forwarded-host: %b\r\n" % (forwarded_host[-1] if forwarded_host else host))
+        hosts = way.pop(b"x-forwarded-host", None)
+        if hosts:
+            kept.append(forwarded_host(hosts[-1]))
         ids = way.pop(b"x-request-id", None)
         for name, values in way.items():
             kept.extend(b"%b: %b\r\n" % (name, value) for value in values)
         if ids is not None and len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]):
             kept.append(b"x-request-id: %b\r\n" % ids[0])
-            return False
-        return True
+            return not hosts, False
+        return not hosts, True
 
     def trailers(self, fields: Sequence[Field]) -> list[Field]:
         """Give the trailers that go on to the upstream: none that could pass for a header of weight."""
@@ -205,6 +214,11 @@ class ConnectionHeaders:
             and field[0] not in _WAY and b"_" not in field[0]
             and not field[0].startswith((_WAY_PREFIX, *_IDENTITY_PREFIXES))
         ]
+
+
+def forwarded_host(host: bytes) -> bytes:
+    """Give the line that tells upstreams which host was asked for; empty where none was."""
+    return b"x-forwarded-host: %b\r\n" % host if host else b""
 
 
 #: Framing, routing, authentication and content: not a trailer's to say (RFC 9110 §6.5.1).

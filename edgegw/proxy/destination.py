@@ -1,7 +1,7 @@
 """Where the requests of one connection go: the site of their host, and their header lines for the upstream."""
 from __future__ import annotations
 
-from edgegw.headers.request import ConnectionHeaders
+from edgegw.headers.request import ConnectionHeaders, forwarded_host
 from edgegw.identity import ConnectionInfo
 from edgegw.names import canonical_authority
 from edgegw.proxy.answers import new_request_id
@@ -19,7 +19,10 @@ class Destination:
     :ivar headers: the header rules of ``site`` for this connection, once a request needed them.
     """
 
-    __slots__ = ("_block", "_host", "_info", "_lines", "_listener_site", "headers", "host_name", "site")
+    __slots__ = (
+        "_block", "_for_any_host", "_host", "_info", "_lines", "_listener_site", "_needs_host", "_rest", "headers",
+        "host_name", "site",
+    )
 
     def __init__(self, site: Site, info: ConnectionInfo) -> None:
         self._info = info
@@ -30,6 +33,9 @@ class Destination:
         self.headers: ConnectionHeaders | None = None
         self._block: bytes | None = None
         self._lines = b""
+        self._rest: bytes | None = None
+        self._for_any_host = b""
+        self._needs_host = True
 
     def resolve(self, head: RequestHead) -> int:
         """Find the listener of a request's host: 0, or the status that refuses it.
@@ -56,7 +62,7 @@ class Destination:
         if site is not self.site:
             self.site = site
             self.headers = None
-            self._block = None
+            self._block = self._rest = None
         self._host = head.host
         self.host_name = name
         return 0
@@ -64,27 +70,37 @@ class Destination:
     def request_lines(self, head: RequestHead) -> bytes:
         """Give the header lines for the upstream but Host, with the empty line that ends them.
 
-        Clients mostly repeat their header lines byte for byte: what was made of the last ones is kept,
-        here and not on the head, because it tells of this connection's client.
+        Clients mostly repeat their header lines byte for byte, or all but Host: what was made of the last ones is
+        kept, here and not on the head, because it tells of this connection's client.
 
         :raises HeaderRefusal: the request is not to be forwarded.
         """
         # The same object, not only the same bytes: heads that were read anew may differ in the version.
         if head.block is not self._block:
-            headers = self.headers
-            if headers is None:
-                headers = self.headers = self.site.request_headers.for_connection(self._info)
-            lines, needs_id = headers.block(head.fields, head.options, head.host)
-            if head.length > 0 or head.values(b"content-length"):
-                lines += b"content-length: %d\r\n" % head.length
-            elif head.length == CHUNKED:
-                lines += b"transfer-encoding: chunked\r\n"
-            if head.expects_continue:
-                lines += b"expect: 100-continue\r\n"
-            if not needs_id:
-                return lines + b"\r\n"
-            if not head.block or headers.per_request:
-                return b"%bx-request-id: %b\r\n\r\n" % (lines, new_request_id())
+            if head.rest and head.rest is self._rest:
+                lines = self._for_any_host
+            else:
+                headers = self.headers
+                if headers is None:
+                    headers = self.headers = self.site.request_headers.for_connection(self._info)
+                lines, needs_host, needs_id = headers.for_any_host(head.fields, head.options)
+                lines += _framing(head)
+                if not needs_id or not head.block or headers.per_request:
+                    lines += forwarded_host(head.host) if needs_host else b""
+                    return lines + (b"x-request-id: %b\r\n\r\n" % new_request_id() if needs_id else b"\r\n")
+                self._rest = head.rest
+                self._for_any_host = lines
+                self._needs_host = needs_host
             self._block = head.block
-            self._lines = lines
+            self._lines = lines + forwarded_host(head.host) if self._needs_host else lines
         return b"%bx-request-id: %b\r\n\r\n" % (self._lines, new_request_id())
+
+
+def _framing(head: RequestHead) -> bytes:
+    """Give the header lines that go with a request's body."""
+    lines = b""
+    if head.length > 0 or head.values(b"content-length"):
+        lines = b"content-length: %d\r\n" % head.length
+    elif head.length == CHUNKED:
+        lines = b"transfer-encoding: chunked\r\n"
+    return lines + b"expect: 100-continue\r\n" if head.expects_continue else lines

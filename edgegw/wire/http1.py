@@ -41,6 +41,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]"
 _FIELDS = rb"((?:" + _TOKEN + rb"++:" + _VALUE + rb"*+\r\n)*+)\r\n"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n")
+_REQUEST_LINE_AND_HOST = re.compile(_REQUEST_LINE.pattern + rb"([Hh]ost:[ \t]*+(" + _VALUE + rb"*+)\r\n)")
 _REQUEST = re.compile(_REQUEST_LINE.pattern + _FIELDS)
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + _VALUE + rb"*+))?\r\n" + _FIELDS)
 #: What a client may send before a request line (RFC 9112 §2.2).
@@ -87,11 +88,12 @@ class RequestHead:
     :ivar size: bytes of the head.
     :ivar block: the header lines as they came, with the empty line that ends them; empty where ``host``
         is not from them.
+    :ivar rest: what of them comes behind ``Host``, if that is the first one; otherwise empty.
     """
 
     __slots__ = (
-        "block", "expects_continue", "fields", "host", "keep_alive", "length", "method", "options", "size", "target",
-        "version",
+        "block", "expects_continue", "fields", "host", "keep_alive", "length", "method", "options", "rest", "size",
+        "target", "version",
     )
 
     def __init__(
@@ -102,6 +104,7 @@ class RequestHead:
         self.version = version
         self.fields = fields
         self.block = block
+        self.rest = b""
         self.size = size
         self.host = b""
         self.options: frozenset[bytes] = _NO_OPTIONS
@@ -118,6 +121,7 @@ class RequestHead:
         head.version = self.version
         head.fields = self.fields
         head.block = self.block
+        head.rest = self.rest
         head.host = self.host
         head.options = self.options
         head.length = self.length
@@ -159,6 +163,10 @@ def parse_request_head(
                 previous.version == (minor == b"1") and len(method) <= MAX_METHOD
             ):
                 return previous.again(method, target, end)
+    if previous is not None and previous.rest and data.endswith(previous.rest, 0, end):
+        head = _with_another_host(data, end, max_target, previous)
+        if head is not None:
+            return head
     match = _REQUEST.match(data)
     if match is None or match.end() != end:
         raise _explain(data[:end])
@@ -196,6 +204,8 @@ def parse_request_head(
         raise HTTPFault(400, f"{hosts} Host headers")
     if hosts and not head.host:
         raise HTTPFault(400, "an empty Host")
+    if hosts and fields[0][0] == b"host":
+        head.rest = head.block[len(fields[0][2]) :]
     if not target.startswith(b"/"):
         _set_target(head)
     elif b"#" in target:
@@ -204,6 +214,29 @@ def parse_request_head(
         head.length = _request_length(head, lengths, encodings)
     if head.options:
         head.keep_alive = b"close" not in head.options and (head.keep_alive or b"keep-alive" in head.options)
+    return head
+
+
+def _with_another_host(data: bytes, end: int, max_target: int, previous: RequestHead) -> RequestHead | None:
+    """Give the head of a request whose header lines but the first, which is ``Host``, are those of the one before.
+
+    Clients with one connection for many hosts send such requests, and so do many clients of one kind.
+
+    :param end: of the head in ``data``.
+    """
+    match = _REQUEST_LINE_AND_HOST.match(data)
+    if match is None or match.end() != end - len(previous.rest):
+        return None
+    method, target, minor, line, value = match.groups()
+    host = value.rstrip(b" \t")
+    if not host or target[0] != 47 or b"#" in target or len(target) > max_target or len(method) > MAX_METHOD or (
+        previous.version != (minor == b"1")
+    ):
+        return None
+    head = previous.again(method, target, end)
+    head.host = host
+    head.fields = [(b"host", host, line), *previous.fields[1:]]
+    head.block = line + previous.rest
     return head
 
 
