@@ -23,7 +23,7 @@ from edgegw.wire.http2 import ErrorCode, ServerConnection
 __all__ = ["Pairs", "RespondingStream", "StreamOwner"]
 
 #: Bytes of a response that wait for the client's window beyond which its upstream is not read from.
-MAX_QUEUED: Final = 65_536
+MAX_QUEUED: Final = 16_384
 #: The same for all streams of a connection together: beyond it nothing is read for a stream that has any.
 MAX_QUEUED_TOGETHER: Final = 1_048_576
 
