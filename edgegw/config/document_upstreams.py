@@ -14,9 +14,9 @@ from edgegw.config.faults import Report
 from edgegw.config.nodes import Node, Scalar
 from edgegw.config.policies import PLUGIN
 from edgegw.config.routing import check_upstream
-from edgegw.config.scalars import Duration, Integer, Parsed
+from edgegw.config.scalars import Choice, Duration, Integer, Parsed
 from edgegw.config.shapes import INVALID, REQUIRED, Field, Invalid, ListOf, OrWord, Record, Schema, Section, Shape
-from edgegw.model import Endpoint, Resolution, RetryBudget, Upstream, UpstreamLimits
+from edgegw.model import Endpoint, HTTPVersion, Resolution, RetryBudget, Upstream, UpstreamLimits
 
 __all__ = ["LIMITS", "RESOLUTION", "RETRY_BUDGET", "UPSTREAM"]
 
@@ -72,6 +72,10 @@ LIMITS: Final = Record(
         setting(_limits, "max_requests", _UNLIMITED, "Requests that are not answered yet; past it 503."),
         setting(_limits, "max_requests_per_connection", _UNLIMITED, "After them a connection is closed."),
         setting(
+            _limits, "max_concurrent_streams", Integer(1, 1000),
+            "Requests at a time on one HTTP/2 connection; fewer where the upstream says so.",
+        ),
+        setting(
             _limits, "max_connection_age", OrWord("unlimited", Duration()),
             "After it a connection is closed when no request is on it, up to a tenth earlier.",
         ),
@@ -114,6 +118,10 @@ UPSTREAM: Final = Record(
             "Addresses that serve the same thing: host:port, unix:/path, or srv:name for SRV records.",
         ),
         Field("backend", PLUGIN("backend"), "Code that answers, in place of endpoints."),
+        setting(
+            _upstream, "http_version", Choice(HTTPVersion),
+            "What is spoken with it; 2 without TLS is prior knowledge (h2c), auto is what ALPN chooses.",
+        ),
         setting(_upstream, "connect_timeout", Duration(), "For a connection; past it the next endpoint, then 503."),
         setting(_upstream, "response_timeout", Duration(), "For the head of a response; past it 504."),
         setting(_upstream, "idle_timeout", Duration(), "Without a byte of a body, either way."),

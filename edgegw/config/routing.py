@@ -76,7 +76,7 @@ def translate_sni_routers(
 _OF_CONNECTIONS: Final = (
     "connect_timeout", "keep_alive_timeout", "max_idle", "balancing", "session_persistence", "resolution",
     "health_check", "outlier_detection", "panic_threshold", "slow_start", "limits", "retry_budget", "tls",
-    "proxy_protocol",
+    "proxy_protocol", "http_version",
 )
 
 

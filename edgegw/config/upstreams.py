@@ -14,6 +14,7 @@ from edgegw.config.shapes import Section
 from edgegw.config.upstream_tls import UpstreamTLSTranslation
 from edgegw.model import (
     EndpointKind,
+    HTTPVersion,
     OutlierDetection,
     Resolution,
     RetryBudget,
@@ -53,6 +54,7 @@ def translate_upstream(
         **UPSTREAM.given(section),
     )
     _check_endpoints(section, report)
+    _check_version(section, report)
     _check_intervals(section, upstream, report)
     return upstream
 
@@ -68,6 +70,21 @@ def _check_endpoints(section: Section, report: Report) -> None:
             for key in ("tls", "proxy_protocol"):
                 if key in section.node.values:
                     report.fault(section.node.key(key), f"does not go with {text}, a Unix socket", "leave it out")
+
+
+def _check_version(section: Section, report: Report) -> None:
+    version = section.get("http_version", HTTPVersion.HTTP_1_1)
+    if version is HTTPVersion.HTTP_1_1:
+        return
+    if version is HTTPVersion.AUTO and "tls" not in section.node.values:
+        problem = "without TLS nothing negotiates the version"
+        report.fault(section.at("http_version"), problem, 'give tls, or use "2" or "1.1"')
+    if "proxy_protocol" in section.node.values:
+        report.fault(
+            section.node.key("proxy_protocol"),
+            f"does not go with http_version: {version.value}: such a connection serves one client only",
+            'leave it out, or use http_version: "1.1"',
+        )
 
 
 def _check_intervals(section: Section, upstream: Upstream, report: Report) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "Endpoint",
     "EndpointKind",
     "HashKey",
+    "HTTPVersion",
     "HashSource",
     "OutlierDetection",
     "Resolution",
@@ -34,6 +35,18 @@ class EndpointKind(Enum):
     HOST = "host"
     SRV = "srv"
     UNIX = "unix"
+
+
+class HTTPVersion(Enum):
+    """What is spoken with an upstream.
+
+    ``AUTO`` lets ALPN decide between HTTP/2 and HTTP/1.1, which takes TLS.  Without it the gateway begins with HTTP/2
+    by prior knowledge (RFC 9113 §3.3), with TLS it asks for nothing else.
+    """
+
+    HTTP_1_1 = "1.1"
+    HTTP_2 = "2"
+    AUTO = "auto"
 
 
 @frozen
@@ -211,6 +224,7 @@ class UpstreamLimits:
     :ivar max_requests_per_connection: after them a connection is closed.
     :ivar max_connection_age: seconds after which a connection is closed when its response is complete, less up to a
         tenth.
+    :ivar max_concurrent_streams: requests at a time on one HTTP/2 connection; fewer where the upstream says so.
     """
 
     max_connections: int | None = None
@@ -218,6 +232,7 @@ class UpstreamLimits:
     max_requests: int | None = None
     max_requests_per_connection: int | None = None
     max_connection_age: float | None = None
+    max_concurrent_streams: int = 100
 
 
 @frozen
@@ -238,6 +253,7 @@ class Upstream:
     """Where requests are sent: endpoints that serve the same thing, or a backend in their place.
 
     :ivar backend: answers by itself; there are no endpoints then.
+    :ivar http_version: what is spoken with it.
     :ivar response_timeout: seconds for the response's head after the request was sent; past it 504.
     :ivar idle_timeout: seconds without a byte of a response's body, and without progress of a
         request's towards the upstream; past it the exchange is cut.
@@ -269,3 +285,4 @@ class Upstream:
     retry_budget: RetryBudget | None = None
     tls: UpstreamTLS | None = None
     proxy_protocol: ProxyProtocol | None = None
+    http_version: HTTPVersion = HTTPVersion.HTTP_1_1

@@ -54,7 +54,7 @@ TLS_FAILURES = (
     "certificate_weak", "certificate_invalid", "protocol_version", "alert", "not_tls", "tls_closed", "tls_error",
 )
 #: Why a connected upstream gave no whole response.
-RESPONSE_FAILURES = ("closed", "bad_response", "timeout", "reset")
+RESPONSE_FAILURES = ("closed", "bad_response", "timeout", "reset", "refused")
 #: What kept a request, or a retry, from an upstream.
 UPSTREAM_LIMITS = ("no_endpoint", "max_requests", "max_pending", "retry_budget")
 #: What became of a handshake whose name a source of certificates is there for: the certificate, or a refusal, was kept;
@@ -389,6 +389,7 @@ class UpstreamMetrics:
     :ivar response_failures: by :data:`RESPONSE_FAILURES`, all present.
     :ivar limited: requests and retries that a limit refused, by :data:`UPSTREAM_LIMITS`, all present.
     :ivar connecting: connections that are being opened now.
+    :ivar sharing: requests beyond one for each connection that is busy or being opened: what HTTP/2 carries more.
     :ivar waiting: requests that wait for a connection now, because there may be no more of them.
     :ivar resolutions: look-ups of names by their result, ``success`` and ``failure``.
     :ivar checks: health checks by their result, the same.
@@ -398,7 +399,7 @@ class UpstreamMetrics:
 
     __slots__ = (
         "checks", "connect_failures", "connecting", "connections", "connects", "idle", "limited", "resolutions",
-        "response_failures", "retries", "reused", "state", "tls", "waiting",
+        "response_failures", "retries", "reused", "sharing", "state", "tls", "waiting",
     )
 
     def __init__(self) -> None:
@@ -412,6 +413,7 @@ class UpstreamMetrics:
         self.limited = dict.fromkeys(UPSTREAM_LIMITS, 0)
         self.connecting = 0
         self.waiting = 0
+        self.sharing = 0
         self.resolutions = {"success": 0, "failure": 0}
         self.checks = {"success": 0, "failure": 0}
         self.state = UpstreamState()

@@ -129,6 +129,13 @@ class Line(Protocol):
     def take_over(self, pool: Any, connection: Any) -> bool:
         """Take a connection that is needed no longer, if anybody waits."""
 
+    def offer(self, pool: Any, connection: Any) -> bool:
+        """Take a place on a connection, if anybody waits for its endpoint."""
+
+    @property
+    def is_waited_in(self) -> bool:
+        """Whether anybody waits."""
+
 
 class UpstreamState:
     """The endpoints of one upstream.

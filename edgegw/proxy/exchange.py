@@ -28,7 +28,9 @@ _log = Logger("edgegw.proxy")
 
 #: Methods that may be sent again (RFC 9110 §9.2.2).
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-_STATUS = {"closed": 502, "reset": 502, "bad_response": 502, "timeout": 504, "alert": 503}
+_STATUS = {"closed": 502, "reset": 502, "bad_response": 502, "timeout": 504, "refused": 503, "alert": 503}
+#: How often a request is sent again that upstreams say they have done nothing with (HTTP/2).
+MAX_REFUSALS = 4
 
 
 class Downstream(Protocol):
@@ -75,7 +77,7 @@ class Exchange:
 
     __slots__ = (
         "_backend", "_body_sent", "_client", "_connecting", "_connection", "_ended", "_head_only", "_held", "_host",
-        "_line", "_method", "_paused", "_pool", "_started", "_tried", "_waits", "header_lines", "status",
+        "_line", "_method", "_paused", "_pool", "_refusals", "_started", "_tried", "_waits", "header_lines", "status",
     )
 
     def __init__(
@@ -101,6 +103,7 @@ class Exchange:
         self._ended = False
         self._body_sent = False
         self._paused = False
+        self._refusals = 0
         self._tried: Collection[EndpointPool] = ()
         self._started = monotonic()
         self.status = 0
@@ -247,6 +250,13 @@ class Exchange:
             assert isinstance(self._pool, EndpointPool)
             self._connect_failed(self._pool, failure, detail)
             return
+        if failure == "refused" and self._ended and not self._body_sent and self._refusals < MAX_REFUSALS:
+            # RFC 9113 §8.7: whatever the method is.
+            self._refusals += 1
+            upstream.metrics.retries += 1
+            assert self._pool is not None
+            self._go_to(self._pool)
+            return
         # Nothing can have been done by an upstream that closed a connection it had kept idle; but only
         # the request's method says that it would do no harm if something had.
         if unanswered and self._ended and not self._body_sent and self._method in IDEMPOTENT:
@@ -297,7 +307,7 @@ class Exchange:
 
     def _leave_to_itself(self, connection: UpstreamConnection | PluginCall, overdue: bool) -> None:
         # A client that is slow to send its request is not the endpoint's fault.
-        if overdue and self._ended and isinstance(connection, UpstreamConnection):
+        if overdue and self._ended and not isinstance(connection, PluginCall):
             connection.overdue()
         else:
             connection.abandon()

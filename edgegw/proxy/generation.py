@@ -119,6 +119,7 @@ class Generation:
             if isinstance(injector, PluginInjector):
                 injector.count_error = count_error
         owned = frozenset(name for one in every_injector for name in one.owned)
+        sites.never_index(owned)
         settings = {key: ports for ports in gateway.ports for key in ports.bindings}
         builder = self._make_builder(
             self._reactor, gateway, sites, self._metrics, self._record, self._deadlines, self._stapler, self._clock,

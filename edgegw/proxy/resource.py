@@ -104,7 +104,7 @@ class ReverseProxy(Resource):
         self._path = path.rstrip(b"/")
         self._forwarding = Forwarding() if forwarding is None else forwarding
         injectors = build_injectors(header_injection)
-        owned = frozenset(name for one in injectors for name in one.owned)
+        self._owned = owned = frozenset(name for one in injectors for name in one.owned)
         self._request_headers = {
             secure: RequestHeaders(self._forwarding, injectors, owned, b"https" if secure else b"http")
             for secure in (False, True)
@@ -127,7 +127,9 @@ class ReverseProxy(Resource):
         if self.upstream.backend is not None:
             count_error = PluginCounters().count_error
             return PluginUpstream(self._reactor, self.upstream, self._counts, self._deadlines, count_error)
-        return UpstreamPool(self._reactor, self.upstream, self._counts, self._deadlines)
+        pool = UpstreamPool(self._reactor, self.upstream, self._counts, self._deadlines)
+        pool.never_index(self._owned)
+        return pool
 
     def _start(self) -> None:
         if not self._closing:

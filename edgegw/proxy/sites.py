@@ -84,6 +84,12 @@ class SiteBuilder:
             self.close_upstreams()
             raise
 
+    def never_index(self, names: frozenset[bytes]) -> None:
+        """See :meth:`UpstreamPool.never_index`, for every upstream."""
+        for upstream in self.upstreams.values():
+            if isinstance(upstream, UpstreamPool):
+                upstream.never_index(names)
+
     def build(
         self, listener: Listener, injectors: tuple[IHeaderInjector, ...], owned: frozenset[bytes]
     ) -> Site:

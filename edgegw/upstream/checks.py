@@ -134,13 +134,14 @@ class _Probe(protocol.ClientFactory):
 
     noisy = False
     handshake = None
+    watch = None
     deadline = inf
     watched_until = inf
 
     def __init__(self, checks: HealthChecks, endpoint: EndpointPool, check: ActiveHealthCheck) -> None:
         self.deadlines = checks.deadlines
         self.metrics = UpstreamMetrics()
-        self.response_timeout = self.idle_timeout = check.timeout
+        self.response_timeout = self.idle_timeout = self.connect_timeout = check.timeout
         self._checks: HealthChecks | None = checks
         self._endpoint = endpoint
         self._check = check
@@ -173,9 +174,12 @@ class _Probe(protocol.ClientFactory):
     # --- opening ----------------------------------------------------------------------------
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
-        return UpstreamConnection(self, self._opened)
+        return self._endpoint.build_connection(self._opened, self._not_opened, self)
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
+        self._not_opened(reason)
+
+    def _not_opened(self, reason: Failure) -> None:
         self._connector = None
         self._end(failure_word(reason))
 

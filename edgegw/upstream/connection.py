@@ -85,8 +85,9 @@ class Receiver(TypingProtocol):
     def response_failed(self, failure: str, detail: str, unanswered: bool) -> None:
         """There will be no (complete) response.
 
-        :param failure: ``"closed"``, ``"bad_response"``, ``"timeout"`` or ``"reset"``; or ``"alert"`` where the
-            upstream refused the connection after the handshake, before it has looked at the request.
+        :param failure: ``"closed"``, ``"bad_response"``, ``"timeout"`` or ``"reset"``; ``"refused"`` where the
+            upstream has said that it did nothing with the request (HTTP/2); or ``"alert"`` where it refused the
+            connection after the handshake, before it has looked at the request.
         :param unanswered: the upstream closed a used connection before any byte of an answer, as it may
             do with an idle one at any time.
         """

@@ -238,8 +238,22 @@ class EndpointPool:
         """Open a connection to this address and no other."""
         return Connecting(self, connected, failed, client)
 
-    def build_connection(self, opened: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
-        """Make what speaks on a connection that was opened."""
+    @property
+    def has_place(self) -> bool:
+        """Whether a request would find a connection."""
+        return bool(self._idle)
+
+    def build_connection(
+        self, opened: Callable[[Any], None], failed: Callable[[Failure], None], owner: Any = None
+    ) -> protocol.Protocol:
+        """Make what speaks on a connection that was opened.
+
+        :param opened: called with it once a request can be sent on it.
+        :param failed: called in its place with why none ever can.
+        :param owner: whose it is, in place of this pool's.
+        """
+        if owner is not None:
+            return UpstreamConnection(owner, opened)
         return (UpstreamConnection if self.watch is None else WatchedConnection)(self, opened)
 
     def dial(self, factory: Any, client: ProxiedClient | None) -> Any:
@@ -357,7 +371,7 @@ class Connecting(protocol.ClientFactory):
 
     def buildProtocol(self, addr: object) -> protocol.Protocol | None:
         """Called by Twisted when the connection is open."""
-        return self._pool.build_connection(self._opened)
+        return self._pool.build_connection(self._opened, self._not_opened)
 
     def _opened(self, connection: UpstreamConnection) -> None:
         connected, self._connected, self._failed = self._connected, None, None
@@ -369,6 +383,9 @@ class Connecting(protocol.ClientFactory):
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
         """Called by Twisted when it cannot be opened."""
+        self._not_opened(reason)
+
+    def _not_opened(self, reason: Failure) -> None:
         failed, self._failed, self._connected = self._failed, None, None
         word = failure_word(reason)
         self._pool.connect_failed(word)

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from edgegw.model import UpstreamTLS, UpstreamVerification
+from edgegw.model import HTTPVersion, UpstreamTLS, UpstreamVerification
 from edgegw.tls import openssl
 from edgegw.tls.context import ContextError, set_parameters, use_certificate
 
@@ -19,8 +19,12 @@ __all__ = ["ContextError", "make_client_context"]
 
 #: OpenSSL's, as listeners have it unless told otherwise: 112 bits of security.
 _SECURITY_LEVEL = 2
-#: What an upstream may be asked for in ALPN (RFC 7301).
-_ALPN = [b"http/1.1"]
+#: What an upstream is asked for in ALPN (RFC 7301).
+_ALPN = {
+    HTTPVersion.HTTP_1_1: [b"http/1.1"],
+    HTTPVersion.HTTP_2: [b"h2"],
+    HTTPVersion.AUTO: [b"h2", b"http/1.1"],
+}
 
 
 class _SharedStore:
@@ -64,7 +68,7 @@ class ClientContext:
         self._store = store
 
 
-def make_client_context(tls: UpstreamTLS) -> ClientContext:
+def make_client_context(tls: UpstreamTLS, version: HTTPVersion = HTTPVersion.HTTP_1_1) -> ClientContext:
     """Build the context for an upstream's connections.
 
     :raises ContextError: naming what OpenSSL did not take.
@@ -77,7 +81,7 @@ def make_client_context(tls: UpstreamTLS) -> ClientContext:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     if not tls.session_resumption:
         context.set_options(SSL.OP_NO_TICKET)
-    context.set_alpn_protos(_ALPN)
+    context.set_alpn_protos(_ALPN[version])
     if tls.client_certificate is not None:
         use_certificate(context, tls.client_certificate)
     store = None

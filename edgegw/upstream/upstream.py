@@ -14,11 +14,13 @@ from edgegw.balancing.balancer import Balancer
 from edgegw.balancing.members import Request
 from edgegw.balancing.sessions import Sessions
 from edgegw.deadlines import Deadlines
-from edgegw.model import Endpoint, EndpointKind, Upstream
+from edgegw.model import Endpoint, EndpointKind, HTTPVersion, Upstream
 from edgegw.observe.endpoints import EndpointState, FoundAddress
 from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.upstream.checks import HealthChecks
 from edgegw.upstream.description import describe_upstream
+from edgegw.upstream.http2_fields import RequestFields
+from edgegw.upstream.http2_pool import HTTP2Pool
 from edgegw.upstream.outliers import OutlierDetector
 from edgegw.upstream.pool import EndpointPool
 from edgegw.upstream.resolving import Resolving, is_name
@@ -56,7 +58,12 @@ class UpstreamPool:
         self.metrics = metrics
         self._reactor = reactor
         self._deadlines = deadlines
-        self._context = None if upstream.tls is None else make_client_context(upstream.tls)
+        version = upstream.http_version
+        self._context = None if upstream.tls is None else make_client_context(upstream.tls, version)
+        #: How requests are told; ``None`` where no endpoint speaks HTTP/2.
+        self._fields = None
+        if version is not HTTPVersion.HTTP_1_1:
+            self._fields = RequestFields(b"http" if upstream.tls is None else b"https")
         self._logged: dict[str, float] = {}
         self._allowance = None if upstream.retry_budget is None else RetryAllowance(upstream.retry_budget, metrics)
         limits = upstream.limits
@@ -99,12 +106,18 @@ class UpstreamPool:
     def _pool(self, origin: Endpoint, found: FoundAddress) -> EndpointPool:
         # Of a name that is looked up for the first time nothing is new.
         since = monotonic() if any(_is_address(pool) for pool in self._found.get(origin, ())) else -inf
-        pool = EndpointPool(
+        arguments = (
             self._reactor, self.model, found.endpoint, self.metrics, self._deadlines, origin, found.name, since,
             self._context,
         )
+        pool = EndpointPool(*arguments) if self._fields is None else HTTP2Pool(*arguments, fields=self._fields)
         pool.use(self._watch, self._line)
         return pool
+
+    def never_index(self, names: frozenset[bytes]) -> None:
+        """Let no table of HPACK have the headers with these names, which tell who a client is."""
+        if self._fields is not None:
+            self._fields.never_index(names)
 
     def _states(self) -> list[EndpointState]:
         return [endpoint.state for endpoint in self.endpoints]
@@ -253,10 +266,12 @@ class UpstreamPool:
         """Give which limit a request is past, or nothing."""
         limits, metrics = self.model.limits, self.metrics
         if limits.max_requests is not None:
-            in_flight = metrics.connections - metrics.idle + metrics.connecting + metrics.waiting
+            in_flight = metrics.connections - metrics.idle + metrics.connecting + metrics.waiting + metrics.sharing
             if in_flight >= limits.max_requests:
                 return "max_requests"
         if limits.max_connections is None or metrics.waiting < limits.max_pending or metrics.idle or self._has_room():
+            return ""
+        if any(endpoint.has_place for endpoint in self.endpoints):
             return ""
         return "max_pending"
 

@@ -48,6 +48,8 @@ class Waiting:
     def give(self, connection: UpstreamConnection) -> None:
         """Send the request on a connection that came free, if it is still open and wanted."""
         if not connection.open or connection.transport.disconnecting:
+            if not connection.open:
+                connection.abandon()
             if self.pool is not None:
                 self._line.enter(self, first=True)
         elif self.pool is None:
@@ -170,6 +172,22 @@ class WaitingLine:
                 break
         connection.close()
         return True
+
+    def offer(self, pool: Any, connection: Any) -> bool:
+        """Give a place on a connection that others use too to who has waited for it longest; whether it was taken."""
+        for place, waiting in enumerate(self._line):
+            if waiting.pool is pool:
+                del self._line[place]
+                self._reactor.callLater(0, waiting.give, connection)
+                return True
+            if place == _LOOKED_AT:
+                break
+        return False
+
+    @property
+    def is_waited_in(self) -> bool:
+        """Whether anybody waits."""
+        return any(waiting.pool is not None for waiting in self._line)
 
     def look(self) -> None:
         """Something may have changed: open connections where there is room, in the reactor's next turn."""

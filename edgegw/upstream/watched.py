@@ -16,7 +16,7 @@ from edgegw.upstream.outliers import OutlierDetector
 from edgegw.wire.http1 import Field, ResponseHead
 from edgegw.wire.upgrades import Handshake
 
-__all__ = ["Watch", "WatchedConnection"]
+__all__ = ["Watch", "WatchedConnection", "watched"]
 
 
 class Watch:
@@ -41,6 +41,16 @@ class Watch:
         return inf if self._max_age is None else monotonic() + self._max_age * (1 - random() / 10)
 
 
+def watched(pool: Any, receiver: Any) -> Receiver:
+    """Give who is told of a response in the receiver's place, for a pool that has a :class:`Watch`."""
+    watch: Watch = pool.watch
+    field = None
+    sessions = watch.sessions
+    if sessions is not None and sessions.member(receiver) is not pool:
+        field = sessions.field(pool, receiver.info.tls_version is not None)
+    return _Watched(receiver, watch.detector, pool.state, field)
+
+
 class WatchedConnection(UpstreamConnection):
     """Tells its pool's :class:`Watch` how each request ended, and adds what a client is to bring along."""
 
@@ -53,13 +63,7 @@ class WatchedConnection(UpstreamConnection):
 
     def send_request(self, data: bytes, receiver: Any, head_only: bool, ended: bool, waits: bool) -> None:
         """See :class:`UpstreamConnection`."""
-        watch: Watch = self.pool.watch
-        field = None
-        sessions = watch.sessions
-        if sessions is not None and sessions.member(receiver) is not self.pool:
-            field = sessions.field(self.pool, receiver.info.tls_version is not None)
-        watched = _Watched(receiver, watch.detector, self.pool.state, field)
-        super().send_request(data, watched, head_only, ended, waits)
+        super().send_request(data, watched(self.pool, receiver), head_only, ended, waits)
 
     def overdue(self) -> None:
         """See :class:`UpstreamConnection`."""
