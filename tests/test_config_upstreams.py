@@ -11,6 +11,7 @@ from edgegw.model import (
     BalancingPolicy,
     Endpoint,
     EndpointKind,
+    HTTPVersion,
     OutlierDetection,
     RetryBudget,
     SessionPersistence,
@@ -53,6 +54,20 @@ class UpstreamTests(ConfigTestCase):
             Endpoint("_a._tcp.b", 0, 1, 4, EndpointKind.SRV),
         ))
         self.assertEqual([str(one) for one in found.endpoints], ["h:1", "127.0.0.1:2", "unix:/a/b", "srv:_a._tcp.b"])
+
+    def test_http_version(self) -> None:
+        """What is spoken with an upstream, and what does not go with it."""
+        self.assertIs(self.upstream('endpoints: ["h:1"]').http_version, HTTPVersion.HTTP_1_1)
+        found = self.upstream('endpoints: ["h:1"], http_version: "2", limits: {max_concurrent_streams: 7}')
+        self.assertIs(found.http_version, HTTPVersion.HTTP_2)
+        self.assertEqual(found.limits.max_concurrent_streams, 7)
+        found = self.upstream('endpoints: ["h:1"], http_version: auto, tls: {verify: none}')
+        self.assertIs(found.http_version, HTTPVersion.AUTO)
+        self.assert_fault('endpoints: ["h:1"], http_version: auto', ".http_version", "without TLS", "give tls")
+        self.assert_fault('endpoints: ["h:1"], http_version: "3"', ".http_version", "1.1, 2 or auto")
+        self.assert_fault(
+            'endpoints: ["h:1"], http_version: "2", proxy_protocol: v2', ".proxy_protocol", "one client only"
+        )
 
     def test_wrong_endpoints(self) -> None:
         """What cannot be one."""

@@ -12,22 +12,44 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from edgegw.model import HTTPVersion, UpstreamLimits
+from edgegw.model import (
+    XFCC,
+    ActiveHealthCheck,
+    BackendRef,
+    Endpoint,
+    Filters,
+    HTTPVersion,
+    OutlierDetection,
+    Retry,
+    Route,
+    RouteRule,
+    SessionPersistence,
+    Upstream,
+    UpstreamLimits,
+)
 from edgegw.observe.metrics import UpstreamMetrics
+from edgegw.upstream.http2_stream import RequestStream
 
 from .gateway import (
+    CLIENT,
     SERVER,
     Authority,
     RunningGateway,
     answer,
+    client_context,
     gateway,
+    get,
     http_listener,
+    https_listener,
+    in_thread,
     start_gateway,
+    talk,
     until,
+    validation,
 )
 from .http2_upstreams import HTTP2Request, HTTP2Upstream, start_http2_upstream
 from .raw_client import Client, connect
-from .tls_upstreams import secured, server_context, start_tls_upstream
+from .tls_upstreams import secured, server_context, start_nginx, start_tls_upstream
 
 reactor: Any = global_reactor
 GET = b"GET /path?q=1 HTTP/1.1\r\nhost: a.example\r\n\r\n"
@@ -429,10 +451,10 @@ class FailureTests(HTTP2Tests):
     async def test_not_http2(self) -> None:
         """An upstream that speaks something else is one that cannot be connected to."""
         upstream = await self.start()
-        for talk in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b""):
-            def say(self_: Any, talk: bytes = talk) -> None:
+        for said in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b""):
+            def say(self_: Any, said: bytes = said) -> None:
                 self_.upstream.talks.append(self_)
-                self_.transport.write(talk)
+                self_.transport.write(said)
                 self_.transport.loseConnection()
 
             self.patch(type(upstream).buildProtocol(upstream, None).__class__, "connectionMade", say)
@@ -489,6 +511,147 @@ class FailureTests(HTTP2Tests):
         client = await self.client(GET)
         await until(lambda: b" 502 " in client.received)
         await until(lambda: not self.metrics.connections)
+
+
+    async def test_refused_before_the_body(self) -> None:
+        """A request whose body has not begun to come is sent again as well."""
+        upstream = await self.start(lambda request: request.answer(bytes(request.body)))
+
+        def refuse(request: HTTP2Request) -> None:
+            upstream.on_head = None
+            request.reset(ErrorCodes.REFUSED_STREAM)
+
+        upstream.on_head = refuse
+        client = await self.client(b"POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 4\r\n\r\n")
+        await upstream.request(2)
+        client.send(b"body")
+        self.assertEqual((await client.response()).body, b"body")
+
+    async def test_closed_for_good(self) -> None:
+        """An upstream that closes whatever it is asked is not asked for ever."""
+        def script(request: HTTP2Request) -> None:
+            request.talk.transport.loseConnection()
+
+        upstream = await self.start(script)
+        await self.all_get(await self.clients(3), 502)
+        self.assertLess(len(upstream.requests), 16)
+
+    async def test_raised_inside(self) -> None:
+        """What goes wrong with one response ends that one only."""
+        held: list[HTTP2Request] = []
+        await self.start(held.append)
+        clients = await self.clients(2)
+        await until(lambda: len(held) == 2)
+        stream = RequestStream.head_received
+        self.patch(RequestStream, "head_received", lambda *arguments: 1 / 0)
+        held[0].answer(b"bad")
+        await until(lambda: any(b" 502 " in one.received for one in clients))
+        self.patch(RequestStream, "head_received", stream)
+        held[1].answer(b"good")
+        await until(lambda: any(one.received.endswith(b"good") for one in clients))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class TogetherTests(HTTP2Tests):
+    """With what else an upstream has."""
+
+    async def test_health_checks(self) -> None:
+        """Endpoints are checked in HTTP/2."""
+        def script(request: HTTP2Request) -> None:
+            request.answer(b"", 500 if request.all(b":path") == [b"/healthz"] else 200)
+
+        check = ActiveHealthCheck(path="/healthz", interval=0.1, unhealthy_threshold=1)
+        upstream = await self.start(script, health_check=check)
+        await until(lambda: self.metrics.checks["failure"] >= 2)
+        self.assertEqual(upstream.requests[0].all(b":path"), [b"/healthz"])
+        self.assertEqual((await (await self.client(GET)).response()).status, 503)
+        upstream.script = lambda request: request.answer()
+        await until(lambda: self.metrics.checks["success"] >= 2)
+        self.assertEqual((await (await self.client(GET)).response()).status, 200)
+        self.assertEqual(self.metrics.connections, 1)
+
+    async def test_outliers(self) -> None:
+        """Streams that fail count against their endpoint; refused ones do not."""
+        good = start_http2_upstream(self, lambda request: request.answer(b"good"))
+        bad = start_http2_upstream(self, lambda request: request.reset())
+        detection = OutlierDetection(consecutive_5xx=2, consecutive_gateway_errors=None, max_ejected=50)
+        await self.serve(evolve(
+            good.model, endpoints=(*good.model.endpoints, *bad.model.endpoints), outlier_detection=detection
+        ))
+        statuses = []
+        for _ in range(12):
+            client = await self.client(GET)
+            statuses.append((await client.response()).status)
+        self.assertEqual((statuses.count(502), statuses[-4:]), (2, [200] * 4))
+
+    async def test_sessions(self) -> None:
+        """Clients get what they stay with an endpoint by."""
+        await self.start(session_persistence=SessionPersistence())
+        response = await (await self.client(GET)).response()
+        self.assertEqual(len(response.all("set-cookie")), 1)
+
+    async def test_rule_retries(self) -> None:
+        """A rule's retries and time limits hold for streams."""
+        statuses = [503, 200]
+        upstream = start_http2_upstream(self, lambda request: request.answer(b"ok", statuses.pop(0)))
+        rule = RouteRule(backends=(BackendRef("app"),), filters=Filters(retry=Retry(frozenset({503}))))
+        self.running = await start_gateway(
+            self, gateway([http_listener()], upstream.model, routes=[Route("all", rules=(rule,))])
+        )
+        self.assertEqual((await (await self.client(GET)).response()).status, 200)
+
+    async def test_no_waiting_allowed(self) -> None:
+        """Where nothing may wait, a place on the only connection is still found."""
+        held: list[HTTP2Request] = []
+        await self.start(held.append, limits=UpstreamLimits(max_connections=1, max_pending=0))
+        first = await self.client(GET)
+        await until(lambda: held)
+        second = await self.client(GET)
+        await until(lambda: len(held) == 2)
+        for one in held:
+            one.answer()
+        await self.all_get([first, second])
+
+    async def test_identity_is_never_indexed(self) -> None:
+        """Headers that tell who a client is go as literals that no table may keep (RFC 9440 §3)."""
+        pki = Authority()
+        upstream = start_http2_upstream(self)
+        listener = https_listener(
+            [pki.issue("a.example", dns=["a.example"], usages=SERVER)], validation(pki),
+            header_injection=(XFCC(),),
+        )
+        self.running = await start_gateway(self, gateway([listener], upstream.model))
+        context = client_context(pki, pki.issue("someone", usages=CLIENT))
+        for _ in range(3):
+            await in_thread(talk, self.running.address(), get("/"), context, "a.example")
+        for request in upstream.requests:
+            self.assertEqual(len(request.all(b"x-forwarded-client-cert")), 1)
+            self.assertIn(b"x-forwarded-client-cert", request.never_indexed)
+            self.assertNotIn(b"x-forwarded-for", request.never_indexed)
+
+    async def test_nginx(self) -> None:
+        """nginx takes it by prior knowledge; it replaces connections as often as it likes, and no request is lost."""
+        (port,), folder = await start_nginx(
+            self,
+            "server { listen 127.0.0.1:{0} http2; root {folder}; keepalive_requests 25; client_max_body_size 0;\n"
+            "http2_max_concurrent_streams 4; location /echo { return 200 $content_length; } }",
+        )
+        body = b"0123456789abcdef" * 200_000
+        (folder / "large").write_bytes(body)
+        await self.serve(Upstream("app", (Endpoint("127.0.0.1", port),), http_version=HTTPVersion.HTTP_2))
+
+        async def ask(client: Client) -> None:
+            for _ in range(30):
+                client.send(b"GET /echo HTTP/1.1\r\nhost: a.example\r\ncontent-length: 3\r\n\r\nabc")
+                response = await client.response()
+                self.assertEqual((response.status, response.body), (200, b"3"))
+
+        clients = await gatherResults([Deferred.fromCoroutine(self.client()) for _ in range(10)])
+        await gatherResults([Deferred.fromCoroutine(ask(one)) for one in clients])
+        self.assertGreater(self.metrics.connects, 10)
+        client = await self.client(b"GET /large HTTP/1.1\r\nhost: a.example\r\n\r\n")
+        self.assertEqual((await client.response()).body, body)
+        self.assertEqual(sum(self.metrics.connect_failures.values()), 0)
 
 
 class FlowTests(HTTP2Tests):

@@ -29,8 +29,8 @@ _log = Logger("edgegw.proxy")
 #: Methods that may be sent again (RFC 9110 §9.2.2).
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _STATUS = {"closed": 502, "reset": 502, "bad_response": 502, "timeout": 504, "refused": 503, "alert": 503}
-#: How often a request is sent again that upstreams say they have done nothing with (HTTP/2).
-MAX_REFUSALS = 4
+#: How often a request is sent again that nothing can have been done with.
+MAX_RETRIES = 4
 
 
 class Downstream(Protocol):
@@ -77,7 +77,7 @@ class Exchange:
 
     __slots__ = (
         "_backend", "_body_sent", "_client", "_connecting", "_connection", "_ended", "_head_only", "_held", "_host",
-        "_line", "_method", "_paused", "_pool", "_refusals", "_started", "_tried", "_waits", "header_lines", "status",
+        "_line", "_method", "_paused", "_pool", "_retries", "_started", "_tried", "_waits", "header_lines", "status",
     )
 
     def __init__(
@@ -103,7 +103,7 @@ class Exchange:
         self._ended = False
         self._body_sent = False
         self._paused = False
-        self._refusals = 0
+        self._retries = 0
         self._tried: Collection[EndpointPool] = ()
         self._started = monotonic()
         self.status = 0
@@ -250,16 +250,18 @@ class Exchange:
             assert isinstance(self._pool, EndpointPool)
             self._connect_failed(self._pool, failure, detail)
             return
-        if failure == "refused" and self._ended and not self._body_sent and self._refusals < MAX_REFUSALS:
+        again = not self._body_sent and self._retries < MAX_RETRIES
+        if failure == "refused" and again:
             # RFC 9113 §8.7: whatever the method is.
-            self._refusals += 1
+            self._retries += 1
             upstream.metrics.retries += 1
             assert self._pool is not None
             self._go_to(self._pool)
             return
         # Nothing can have been done by an upstream that closed a connection it had kept idle; but only
         # the request's method says that it would do no harm if something had.
-        if unanswered and self._ended and not self._body_sent and self._method in IDEMPOTENT:
+        if unanswered and again and self._ended and self._method in IDEMPOTENT:
+            self._retries += 1
             upstream.metrics.retries += 1
             assert self._pool is not None
             self._connect(self._pool)

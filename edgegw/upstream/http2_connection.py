@@ -98,6 +98,8 @@ class HTTP2Connection(protocol.Protocol):
         self._closing = False
         self._lost = False
         self._was_open = False
+        #: Whether any request was answered: so it was good for a while, and may have been closed as any idle one may.
+        self._answered = False
         self._receiving = False
         self._doubted = False
 
@@ -200,7 +202,7 @@ class HTTP2Connection(protocol.Protocol):
                     if stream is not None:
                         stream.data_received(data, size, ended)
                 elif isinstance(event, ResponseReceived):
-                    data, size, ended = b"", 0, event.ended
+                    data, size, ended, self._answered = b"", 0, event.ended, True
                     if event.head.status >= 200:
                         data, size, ended, at = _joined(data, size, ended, event.stream, events, at)
                     stream = self.streams.get(event.stream)
@@ -373,7 +375,7 @@ class HTTP2Connection(protocol.Protocol):
             return
         self.pool.lost(self)
         clean = reason.check(error.ConnectionDone) is not None
-        self._fail_all("closed" if clean else "reset", "the upstream closed the connection", self.used > 1)
+        self._fail_all("closed" if clean else "reset", "the upstream closed the connection", self._answered)
 
 
 def _joined(

@@ -319,7 +319,7 @@ class _Negotiated(protocol.Protocol):
 
     def makeConnection(self, transport: Any) -> None:
         """Called by Twisted: give the transport to another protocol."""
-        speaker = self._build(transport.negotiatedProtocol)
+        speaker = self._build(getattr(transport, "negotiatedProtocol", None))
         transport.protocol = speaker
         speaker.makeConnection(transport)
 
