@@ -64,7 +64,7 @@ class UpstreamTests(ConfigTestCase):
         found = self.upstream('endpoints: ["h:1"], http_version: auto, tls: {verify: none}')
         self.assertIs(found.http_version, HTTPVersion.AUTO)
         self.assert_fault('endpoints: ["h:1"], http_version: auto', ".http_version", "without TLS", "give tls")
-        self.assert_fault('endpoints: ["h:1"], http_version: "3"', ".http_version", "1.1, 2 or auto")
+        self.assert_fault('endpoints: ["h:1"], http_version: "3"', ".http_version", "use one of 1.1, 2, auto")
         self.assert_fault(
             'endpoints: ["h:1"], http_version: "2", proxy_protocol: v2', ".proxy_protocol", "one client only"
         )

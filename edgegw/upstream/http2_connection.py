@@ -66,6 +66,7 @@ class HTTP2Connection(protocol.Protocol):
     :ivar streams: by their numbers.
     :ivar reserved: streams that were given out and have no request yet.
     :ivar idle: whether the pool keeps it with no request on it.
+    :ivar sharing: requests beyond the first, as the pool has counted them.
     :ivar full: whether so much is queued for the upstream that nothing more is taken from requests' bodies.
     :ivar expires: when it takes no further requests.
     :ivar deadline: see :class:`edgegw.deadlines.Deadlines`.
@@ -93,6 +94,7 @@ class HTTP2Connection(protocol.Protocol):
         self.streams: dict[int, RequestStream] = {}
         self.reserved = 0
         self.idle = False
+        self.sharing = 0
         self.full = False
         self._leaving = False
         self._closing = False

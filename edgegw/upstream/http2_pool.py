@@ -91,7 +91,8 @@ class HTTP2Pool(EndpointPool):
     @property
     def in_flight(self) -> int:
         """Requests that are not answered, those that wait for a connection among them."""
-        return self.connections - self.idle + self.connecting + self._counted
+        sharing = sum(one.sharing for one in self._shared)
+        return self.connections - self.idle + self.connecting + sharing + self._counted
 
     @property
     def has_place(self) -> bool:
@@ -103,10 +104,17 @@ class HTTP2Pool(EndpointPool):
         """Connections that are kept."""
         return len(self._idle) + sum(one.idle for one in self._shared)
 
-    def _count(self) -> None:
-        """Tell the upstream's counters how many requests there are beyond one for each connection."""
-        busy = [one.busy for one in self._shared]
-        more = max(0, sum(count - 1 for count in busy if count) + len(self._waiters) - self._dials)
+    def _count(self, connection: HTTP2Connection) -> None:
+        """Tell the upstream's counters how many requests beyond the first are on a connection."""
+        more = connection.busy - 1
+        if more < 0:
+            more = 0
+        self.metrics.sharing += more - connection.sharing
+        connection.sharing = more
+
+    def _count_waiters(self) -> None:
+        """Tell the upstream's counters how many requests wait beyond one for each connection that is being opened."""
+        more = max(0, len(self._waiters) - self._dials)
         self.metrics.sharing += more - self._counted
         self._counted = more
 
@@ -131,7 +139,7 @@ class HTTP2Pool(EndpointPool):
                     connection.deadline = inf
                     self.metrics.idle -= 1
                 stream = connection.begin()
-                self._count()
+                self._count(connection)
                 return stream
         return None
 
@@ -162,7 +170,7 @@ class HTTP2Pool(EndpointPool):
         """One waits no longer."""
         if waiter in self._waiters:
             self._waiters.remove(waiter)
-            self._count()
+            self._count_waiters()
 
     def _dial(self) -> None:
         """Open connections for those that wait and whom none of those that are being opened will take."""
@@ -173,7 +181,7 @@ class HTTP2Pool(EndpointPool):
                 continue
             self._dials += 1
             self.open(self._opened, self._not_opened, None)
-        self._count()
+        self._count_waiters()
 
     def _opened(self, connection: Any) -> None:
         """A connection was opened, to this address or to a faster one of the same name."""
@@ -196,7 +204,7 @@ class HTTP2Pool(EndpointPool):
         self._dials -= 1
         left = self._dials * self._expected
         failed = [self._waiters.pop() for _ in range(max(0, len(self._waiters) - left))]
-        self._count()
+        self._count_waiters()
         for waiter in reversed(failed):
             waiter.failed(word, text)
 
@@ -226,7 +234,8 @@ class HTTP2Pool(EndpointPool):
             self._shared.append(connection)
             self._expected = max(1, connection.room + 1)
             opened(stream)
-            self._offer(connection)
+            if self.line is not None:
+                self._offer(connection)
 
         return HTTP2Connection(
             self if owner is None else owner, self._fields, self._limits, kept if owner is None else opened, failed
@@ -242,15 +251,14 @@ class HTTP2Pool(EndpointPool):
             self._go_on_with(connection)
 
     def _go_on_with(self, connection: HTTP2Connection) -> None:
-        self._count()
+        self._count(connection)
         if self._closed or self._is_spent(connection):
             connection.retire()
             return
-        while self._waiters and connection.room > 0:
-            self.metrics.reused += 1
-            waiter = self._waiters.popleft()
-            waiter.connected(connection.begin())
-        self._offer(connection)
+        if self._waiters:
+            self._serve(connection)
+        if self.line is not None:
+            self._offer(connection)
         if connection.busy or connection.idle or connection not in self._shared:
             return
         if self.line is not None and self._wanted_elsewhere(connection):
@@ -262,17 +270,25 @@ class HTTP2Pool(EndpointPool):
         self.metrics.idle += 1
         self.deadlines.watch(connection, min(monotonic() + self._keep_alive, connection.expires))
 
+    def _serve(self, connection: HTTP2Connection) -> None:
+        """Give the places of a connection to those that wait for another one."""
+        while self._waiters and connection.room > 0 and not self._is_spent(connection):
+            self.metrics.reused += 1
+            waiter = self._waiters.popleft()
+            stream = connection.begin()
+            self._count(connection)
+            waiter.connected(stream)
+        self._count_waiters()
+
     def _offer(self, connection: HTTP2Connection) -> None:
         """Give the places of a connection to those that wait because there may be no more connections."""
-        if self.line is None:
-            return
         for line in list(self.metrics.state.lines):
             while connection.room > 0 and not self._is_spent(connection):
                 stream = connection.begin()
                 if not line.offer(self, stream):
                     connection.reserved -= 1
                     break
-        self._count()
+        self._count(connection)
 
     def _wanted_elsewhere(self, connection: HTTP2Connection) -> bool:
         """Whether an unused connection was closed to make room for those that wait for another endpoint."""
@@ -298,7 +314,8 @@ class HTTP2Pool(EndpointPool):
             self.metrics.idle -= 1
         if connection in self._shared:
             self._shared.remove(connection)
-            self._count()
+            self.metrics.sharing -= connection.sharing
+            connection.sharing = 0
 
     def close(self) -> None:
         """Close what is unused, and the others when what is on them is answered."""
