@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from random import Random
 from typing import Any
 
 from attrs import evolve
 from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -48,7 +50,7 @@ from .gateway import (
     validation,
 )
 from .http2_upstreams import HTTP2Request, HTTP2Upstream, start_http2_upstream
-from .raw_client import Client, connect
+from .raw_client import Client, connect, read_response
 from .tls_upstreams import secured, server_context, start_nginx, start_tls_upstream
 
 reactor: Any = global_reactor
@@ -552,6 +554,70 @@ class FailureTests(HTTP2Tests):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
+class ChaosTests(HTTP2Tests):
+    """An upstream that does anything."""
+
+    async def test_counters(self) -> None:
+        """Each request has one answer or end, and in the end nothing is counted that is not there."""
+        chance = Random(9113)
+
+        def script(request: HTTP2Request) -> None:
+            what = chance.randrange(12)
+            if what == 0:
+                request.reset(ErrorCodes.REFUSED_STREAM)
+            elif what == 1:
+                request.reset()
+            elif what == 2:
+                request.talk.go_away(max(0, request.stream - 2 * chance.randrange(3)))
+                reactor.callLater(0.02, request.talk.transport.loseConnection)
+            elif what == 3:
+                request.talk.transport.loseConnection()
+            elif what == 4:
+                request.talk.transport.abortConnection()
+            elif what == 5:
+                request.head(200)
+                request.data(b"part")
+                reactor.callLater(0, request.reset)
+            elif what == 6:
+                request.talk.transport.write(b"\0\0\1\0\0\0\0\0\0x")
+            else:
+                request.answer(b"x" * chance.randrange(100_000))
+
+        def carry_on(request: HTTP2Request) -> None:
+            try:
+                script(request)
+            except ProtocolError:
+                request.talk.transport.loseConnection()  # the gateway has said GOAWAY to what was wrong
+
+        await self.start(
+            carry_on, response_timeout=2.0, limits=UpstreamLimits(max_connections=3, max_concurrent_streams=4)
+        )
+        ends: list[int] = []
+
+        async def ask() -> None:
+            for number in range(20):
+                client = await self.client(GET if number % 3 else GET.replace(b"GET", b"DELETE"))
+                if number % 7 == 6:
+                    client.transport.loseConnection()
+                    continue
+                await until(lambda client=client: client.reason is not None or (
+                    (read := read_response(client.received)) is not None and read[0].complete
+                ))
+                ends.append(int(client.received[9:12] or 0))
+                client.transport.loseConnection()
+
+        await gatherResults([Deferred.fromCoroutine(ask()) for _ in range(15)])
+        self.assertEqual(set(ends) - {200, 502, 503, 504}, set())
+        self.assertGreater(ends.count(200), len(ends) // 5)
+        metrics = self.metrics
+        await until(lambda: metrics.connections == metrics.idle and not metrics.connecting and not metrics.waiting)
+        self.assertEqual(metrics.sharing, 0)
+        (endpoint,) = self.running.generation._sites.upstreams["app"].endpoints  # type: ignore[union-attr]
+        self.assertEqual((endpoint.in_flight, endpoint.connections), (0, metrics.connections))
+        self.running.reload(self.running.generation.gateway)
+        await until(lambda: not metrics.connections and not metrics.idle)
+
+
 class TogetherTests(HTTP2Tests):
     """With what else an upstream has."""
 
@@ -569,6 +635,16 @@ class TogetherTests(HTTP2Tests):
         await until(lambda: self.metrics.checks["success"] >= 2)
         self.assertEqual((await (await self.client(GET)).response()).status, 200)
         self.assertEqual(self.metrics.connections, 1)
+
+    async def test_health_check_without_a_request(self) -> None:
+        """A check that only opens a connection waits for SETTINGS, and closes it."""
+        check = ActiveHealthCheck(path=None, interval=0.1, timeout=0.3, unhealthy_threshold=1)
+        upstream = await self.start(health_check=check)
+        await until(lambda: self.metrics.checks["success"] >= 2)
+        await until(lambda: upstream.talks[0].reason is not None)
+        upstream.silent = True
+        await until(lambda: self.metrics.checks["failure"] >= 2)
+        self.assertEqual(upstream.requests, [])
 
     async def test_outliers(self) -> None:
         """Streams that fail count against their endpoint; refused ones do not."""

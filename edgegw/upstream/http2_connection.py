@@ -58,8 +58,10 @@ class HTTP2Connection(protocol.Protocol):
 
     It is the producer of what its own transport sends, so that it stops when too much is queued there.
 
-    :param pool: as an :class:`~edgegw.upstream.connection.UpstreamConnection` has it; what it is given back and told
-        of are the streams.  ``connect_timeout``, seconds, is for the upstream's first word.
+    :param pool: as an :class:`~edgegw.upstream.connection.UpstreamConnection` has it; it is given the connection back
+        whenever a request is over.  Its ``connect_timeout``, seconds, is for the upstream's first word, and for a sign
+        of life where one is asked for.
+    :param limits: see :func:`connection_limits`.
     :param opened: called once with a stream, when it can be used.
     :param not_opened: called in its place with why it cannot.
     :ivar used: requests that were sent on it.

@@ -137,6 +137,8 @@ class RequestStream:
     def close(self) -> None:
         """Give no further requests to the connection, and close it when those on it are answered."""
         self.connection.retire()
+        if self._state == _UNSENT:
+            self.abandon()
 
     # --- the request ------------------------------------------------------------------------
 
