@@ -385,6 +385,18 @@ class FailureTests(HTTP2Tests):
         await until(lambda: first.reason is not None)
         self.assertEqual(self.metrics.response_failures["reset"], 0)
 
+    async def test_goaway_after_the_head(self) -> None:
+        """A response that has begun is cut and not begun again, even if GOAWAY says that nothing was done."""
+        upstream = await self.start(None)
+        client = await self.client(GET)
+        request = await upstream.request(1)
+        request.head(200)
+        request.data(b"part")
+        await client.heard(b"part")
+        request.talk.go_away(0)
+        await client.closed()
+        self.assertEqual((len(upstream.requests), self.metrics.response_failures["reset"]), (1, 1))
+
     async def test_goaway_under_load(self) -> None:
         """An upstream that replaces its connections again and again loses no request."""
         def script(request: HTTP2Request) -> None:
@@ -790,6 +802,17 @@ class NegotiationTests(HTTP2Tests):
                 self.assertEqual((await one.response()).body, b"two")
             self.assertEqual((upstream.requests[-1].all(b":scheme"), self.metrics.connects), ([b"https"], 1))
             await self.running.stop()
+
+    async def test_client_certificate(self) -> None:
+        """An upstream that wants a certificate which the gateway has not, is one that cannot be connected to."""
+        pki = Authority()
+        context = server_context(pki.issue(dns=["app.internal"], usages=SERVER), pki.certificate)
+        context.set_alpn_select_callback(lambda connection, offered: b"h2")
+        upstream = start_http2_upstream(self, context=context)
+        await self.serve(secured(upstream.model, pki, hostname="app.internal"))
+        await self.all_get(await self.clients(3), 503)
+        self.assertEqual((self.metrics.connect_failures["alert"], self.metrics.connect_failures["other"]), (1, 0))
+        await until(lambda: not self.metrics.connections)
 
     async def test_alpn_http1(self) -> None:
         """One that does not is spoken to in HTTP/1.1, with as many connections as that takes."""

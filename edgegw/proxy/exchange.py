@@ -250,7 +250,7 @@ class Exchange:
             assert isinstance(self._pool, EndpointPool)
             self._connect_failed(self._pool, failure, detail)
             return
-        again = not self._body_sent and self._retries < MAX_RETRIES
+        again = not self._body_sent and not self.status and self._retries < MAX_RETRIES
         if failure == "refused" and again:
             # RFC 9113 §8.7: whatever the method is.
             self._retries += 1

@@ -230,7 +230,8 @@ class HTTP2Connection(protocol.Protocol):
         if isinstance(event, StreamReset):
             stream = self.streams.get(event.stream)
             if stream is not None:
-                if event.unprocessed:
+                # Whoever has begun to answer cannot have done nothing.
+                if event.unprocessed and stream.silent:
                     stream.failed("refused", event.detail or "REFUSED_STREAM", True)
                 elif event.reason is Reason.PEER:
                     stream.failed("reset", f"the upstream reset the stream: {code_name(event.code)}")
