@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Final
 
 from . import frames
 from .connection_frames import ConnectionFrames
@@ -48,11 +49,6 @@ class ReceivingHalf(ConnectionFrames):
         self._block_flags = 0
         self._block: list[bytes] = []
         self._block_size = 0
-        self._takers: tuple[Callable[[int, int, bytes], None], ...] = (
-            self._take_data, self._take_headers, self._take_priority, self._take_reset, self._take_settings,
-            self._take_push_promise, self._take_ping, self._take_goaway, self._take_window_update,
-            self._take_continuation,
-        )
 
     @property
     def unfinished(self) -> bool:
@@ -101,7 +97,6 @@ class ReceivingHalf(ConnectionFrames):
             self._expected_preface = b""
             at = len(preface)
         unpack = FRAME_HEAD.unpack_from
-        takers = self._takers
         needed = 9
         while size - at >= 9:
             high, length, kind, flags, stream = unpack(data, at)
@@ -118,7 +113,7 @@ class ReceivingHalf(ConnectionFrames):
                 raise protocol_fault("another frame within a field block")
             payload = data[at + 9 : end]
             if kind < 10:
-                takers[kind](flags, stream & MAX_WINDOW, payload)
+                _TAKERS[kind](self, flags, stream & MAX_WINDOW, payload)
             else:
                 self._waste()
             at = end
@@ -336,3 +331,11 @@ class ReceivingHalf(ConnectionFrames):
             )
         else:
             self._end_remotely(one)
+
+
+#: By the type of a frame.  Not bound to a connection, which would hold itself by them.
+_TAKERS: Final[tuple[Callable[[ReceivingHalf, int, int, bytes], None], ...]] = (
+    ReceivingHalf._take_data, ReceivingHalf._take_headers, ReceivingHalf._take_priority, ReceivingHalf._take_reset,
+    ReceivingHalf._take_settings, ReceivingHalf._take_push_promise, ReceivingHalf._take_ping,
+    ReceivingHalf._take_goaway, ReceivingHalf._take_window_update, ReceivingHalf._take_continuation,
+)
