@@ -21,7 +21,7 @@ run: $(VENV)/.installed
 	@$(BIN)/edgegw demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m twisted.trial -j2 $(TESTS)
+	$(BIN)/python -m twisted.trial -j4 $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
