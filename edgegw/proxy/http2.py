@@ -20,7 +20,6 @@ from edgegw.proxy.http2_sending import SendingConnection
 from edgegw.proxy.http2_stream import HTTP2Stream
 from edgegw.proxy.site import Site
 from edgegw.verdict import Reject
-from edgegw.wire.http1 import RequestHead
 from edgegw.wire.http2 import (
     ConnectionFault,
     DataReceived,
@@ -66,7 +65,6 @@ class HTTP2Connection(SendingConnection):
         self._http2 = site.listener.http2
         self.gate = self.new_gate()
         self._state = _SERVING
-        self._framed = (b"", b"")
         self._requests = 0
         self._heard = self._asked = False
         self._sent_before = 0
@@ -194,21 +192,6 @@ class HTTP2Connection(SendingConnection):
             self._idle_until = self._watch(self.site.http.keep_alive_timeout)
         elif not self._receiving:
             self._close_if_idle()
-
-    def framed(self, head: RequestHead) -> RequestHead:
-        """See ``StreamOwner``.
-
-        What is made of header lines is kept by their block.  Over HTTP/1.1 the framing stands in it; here a request
-        with a body may have the same block as one without, and must never pass for it.
-        """
-        framed = head.again(head.method, head.target, head.size)
-        if head.expects_continue:
-            framed.block = b""
-            return framed
-        if self._framed[0] is not head.block:
-            self._framed = (head.block, bytes(bytearray(head.block)))
-        framed.block = self._framed[1]
-        return framed
 
     def gate_waits(self) -> None:
         """See ``StreamOwner``."""

@@ -57,9 +57,6 @@ class StreamOwner(Protocol):
     def over(self, stream: RespondingStream) -> None:
         """A stream has ended."""
 
-    def framed(self, head: RequestHead) -> RequestHead:
-        """Give the head of a request with a body whose framing its lines do not tell."""
-
     def gate_waits(self) -> None:
         """The gate has a decision to wait for: the next request gets another."""
 

@@ -74,8 +74,9 @@ class HTTP2Stream(RespondingStream):
         if len(head.target) > site.http.max_uri_bytes:
             self.refuse(414, f"a request target of {len(head.target)} bytes")
             return
-        if head.length < 0 or head.expects_continue:
-            head = self._head = self._connection.framed(head)
+        if head.expects_other:
+            self.refuse(417, "an expectation other than 100-continue")
+            return
         gate = self._gate
         gate.look_at(self, site, head)
         if gate.waits:

@@ -79,12 +79,13 @@ class RequestHead:
 
     :ivar target: origin-form (``/path?query``) or ``*``.
     :ivar host: the authority that was asked for, as it was written; empty only in HTTP/1.0.
-    :ivar version: the minor version: 1 or 0.
+    :ivar version: 0 for HTTP/1.0, 1 for HTTP/1.1, 2 for HTTP/2.
     :ivar fields: every header line, in order, those of framing included.
     :ivar options: what ``Connection`` names, lower-case.
     :ivar length: bytes of the body, or :data:`CHUNKED`; 0 for none.
     :ivar keep_alive: whether the client wants to send another request afterwards.
     :ivar expects_continue: whether it waits for 100 before it sends the body.
+    :ivar expects_other: whether it expects anything else (417); only HTTP/2 gives such heads out.
     :ivar size: bytes of the head.
     :ivar block: the header lines as they came, with the empty line that ends them; empty where ``host``
         is not from them.
@@ -95,6 +96,8 @@ class RequestHead:
         "block", "expects_continue", "fields", "host", "keep_alive", "length", "method", "options", "rest", "size",
         "target", "version",
     )
+
+    expects_other = False
 
     def __init__(
         self, method: bytes, target: bytes, version: int, fields: list[Field], block: bytes, size: int
@@ -109,7 +112,7 @@ class RequestHead:
         self.host = b""
         self.options: frozenset[bytes] = _NO_OPTIONS
         self.length = 0
-        self.keep_alive = version == 1
+        self.keep_alive = version > 0
         self.expects_continue = False
 
     def again(self, method: bytes, target: bytes, size: int) -> RequestHead:
@@ -348,6 +351,7 @@ def _explain(head: bytes) -> HTTPFault:
 class ResponseHead:
     """A response's status line and headers.
 
+    :ivar version: 0 for HTTP/1.0, 1 for HTTP/1.1, 2 for HTTP/2.
     :ivar length: bytes of the body as the headers frame it, :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
         Whether there is a body at all depends on the request and the status too.
     :ivar keep_alive: whether the connection can carry another exchange.
@@ -369,7 +373,7 @@ class ResponseHead:
         self.pairs: tuple[object, int, tuple[tuple[bytes, bytes], ...]] | None = None
         self.options: frozenset[bytes] = _NO_OPTIONS
         self.length = UNTIL_CLOSE
-        self.keep_alive = version == 1
+        self.keep_alive = version > 0
 
 
 def parse_response_head(

@@ -64,16 +64,18 @@ class RequestHead(http1.RequestHead):
     """A request's head as HTTP/1.1 has it, and what only HTTP/2 has.
 
     ``fields`` begin with ``host``; ``block`` is made of their lines, and is the same object as the one of the
-    head before if the fields are equal.  ``length`` is ``CHUNKED`` where a body follows without ``content-length``.
+    head before if the fields are equal.  ``length`` is ``CHUNKED`` where a body follows without ``content-length``;
+    ``block`` says so as it would over HTTP/1.1, so that requests whose framing differs never have the same.
 
     :ivar scheme: as it was sent; empty for plain CONNECT.
     :ivar protocol: ``:protocol`` of an extended CONNECT (RFC 8441), otherwise empty.
     """
 
-    __slots__ = ("protocol", "scheme")
+    __slots__ = ("expects_other", "protocol", "scheme")
 
     def __init__(self, method: bytes, target: bytes, fields: list[Field], block: bytes, size: int) -> None:
         super().__init__(method, target, 1, fields, block, size)
+        self.expects_other = False
         self.scheme = b""
         self.protocol = b""
 
@@ -111,7 +113,7 @@ def read_request(entries: Sequence[Entry], ended: bool, limits: Limits, previous
     lines: list[bytes] = []
     crumbs: list[bytes] | None = None
     length = UNTIL_CLOSE
-    expects = regular = False
+    expects = expects_other = regular = False
     size = 0
     for one, kind, bytes_ in entries:
         size += bytes_
@@ -155,7 +157,10 @@ def read_request(entries: Sequence[Entry], ended: bool, limits: Limits, previous
                     raise MalformedMessage("more than one Content-Length")
                 length = int(value)
             elif kind == _EXPECT:
-                expects = expects or value.lower() == b"100-continue"
+                if value.lower() == b"100-continue":
+                    expects = True
+                else:
+                    expects_other = True
             elif value.lower() != b"trailers":
                 raise MalformedMessage("a TE other than trailers")
             fields.append(one)
@@ -177,6 +182,9 @@ def read_request(entries: Sequence[Entry], ended: bool, limits: Limits, previous
     if ended and length > 0:
         raise MalformedMessage("a Content-Length where no body is")
     line = b"host: %b\r\n" % authority
+    if not ended and length == UNTIL_CLOSE:
+        length = CHUNKED
+        lines.append(b"transfer-encoding: chunked\r\n")
     block = b"%b%b\r\n" % (line, b"".join(lines))
     if previous is not None and previous.block == block:
         fields, block = previous.fields, previous.block
@@ -186,8 +194,10 @@ def read_request(entries: Sequence[Entry], ended: bool, limits: Limits, previous
     head.host = authority
     head.scheme = scheme
     head.protocol = protocol
-    head.expects_continue = expects and not ended
-    head.length = 0 if ended else CHUNKED if length == UNTIL_CLOSE else length
+    head.length = 0 if ended else length
+    # RFC 9110 §10.1.1: where there is no body there is nothing to wait for.
+    head.expects_continue = expects and head.length != 0
+    head.expects_other = expects_other
     return head
 
 

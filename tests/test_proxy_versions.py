@@ -1,0 +1,180 @@
+"""HTTP/1.0, HTTP/1.1 and HTTP/2 on both sides of the gateway: what is told of versions, and what is the same in all."""
+from __future__ import annotations
+
+from typing import Any
+
+from h2.errors import ErrorCodes
+from twisted.trial.unittest import TestCase
+
+from edgegw.model import HTTPSettings, Listener
+from edgegw.wire.http2 import Limits, RequestReceived
+from tests.gateway import (
+    RecordedRequest,
+    RunningGateway,
+    ScriptedUpstream,
+    answer,
+    gateway,
+    http_listener,
+    run,
+    start_gateway,
+    start_upstream,
+    until,
+)
+from tests.http2_client import connect_http2
+from tests.http2_frames import POST, headers, server
+from tests.http2_upstreams import HTTP2Request, HTTP2Upstream, start_http2_upstream
+from tests.raw_client import connect
+
+EXPECT = ("expect", "100-continue")
+
+
+class VersionTests(TestCase):
+    """A listener without TLS before an upstream of either version."""
+
+    running: RunningGateway
+
+    async def start(self, upstream: ScriptedUpstream | HTTP2Upstream, listener: Listener | None = None) -> None:
+        self.running = await start_gateway(self, gateway([listener or http_listener()], upstream.model))
+
+
+class ExpectTests(VersionTests):
+    """``Expect: 100-continue`` over HTTP/2 is what it is over HTTP/1.1 (RFC 9110 §10.1.1)."""
+
+    async def test_continue(self) -> None:
+        """The upstream's 100 is what the client waits for, also where the upstream speaks HTTP/2."""
+        upstream = start_http2_upstream(self, lambda request: request.answer(bytes(request.body)))
+
+        def on_head(request: HTTP2Request) -> None:
+            request.talk.h2.send_headers(request.stream, [(b":status", b"100")])
+
+        upstream.on_head = on_head
+        await self.start(upstream)
+        client = await connect_http2(self, self.running.address())
+        for fields in ([EXPECT], [EXPECT, ("content-length", "4")], [("expect", "100-Continue"), EXPECT]):
+            stream = client.ask("/", *fields, method="PUT", end=False)
+            await until(lambda one=stream: client.answers[one].interim == [100])
+            client.send(stream, b"body", end=True)
+            self.assertEqual(bytes((await client.answer(stream)).body), b"body")
+        self.assertEqual(upstream.requests[0].all(b"expect"), [b"100-continue"])
+
+    async def test_final_answer(self) -> None:
+        """An upstream that does not want the body says so at once; its other requests go on."""
+        upstream = start_upstream(self)
+
+        def on_data(talk: Any, data: bytes) -> None:
+            if b"expect: 100-continue" in data:
+                talk.transport.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")
+            else:
+                talk.transport.write(answer(b"ok"))
+
+        upstream.on_data = on_data
+        await self.start(upstream)
+        client = await connect_http2(self, self.running.address())
+        for fields in ([EXPECT], [EXPECT, ("content-length", "4")]):
+            stream = client.ask("/", *fields, method="PUT", end=False)
+            found = await client.answer(stream)
+            self.assertEqual((found.status, bytes(found.body), found.interim), (403, b"no", []))
+            await until(lambda one=found: one.code is not None)
+            self.assertEqual(found.code, ErrorCodes.NO_ERROR)
+        self.assertEqual((await client.get()).status, 200)
+
+    async def test_not_waited_for(self) -> None:
+        """A client may send the body without having been asked for it."""
+        upstream = start_upstream(self, lambda request: answer(request.body))
+        await self.start(upstream)
+        client = await connect_http2(self, self.running.address())
+        self.assertEqual(bytes((await client.get("/", EXPECT, method="PUT", body=b"body")).body), b"body")
+
+    async def test_too_large(self) -> None:
+        """The gateway's own refusal comes without 100, and before any body."""
+        upstream = start_upstream(self)
+        await self.start(upstream, http_listener(http=HTTPSettings(max_body_bytes=10)))
+        client = await connect_http2(self, self.running.address())
+        found = await client.answer(client.ask("/", EXPECT, ("content-length", "11"), method="PUT", end=False))
+        self.assertEqual((found.status, found.interim, upstream.requests), (413, [], []))
+
+    async def test_without_body(self) -> None:
+        """Where there is no body there is nothing to wait for."""
+        upstream = start_upstream(self)
+        await self.start(upstream)
+        client = await connect_http2(self, self.running.address())
+        self.assertEqual((await client.get("/", EXPECT)).status, 200)
+        stream = client.ask("/", EXPECT, ("content-length", "0"), method="PUT", end=False)
+        client.send(stream, b"", end=True)
+        self.assertEqual((await client.answer(stream)).status, 200)
+        self.assertEqual([one.all(b"expect") for one in upstream.requests], [[], []])
+
+    async def test_other_expectations(self) -> None:
+        """Another expectation is 417, with a body and without; the other streams do not notice."""
+        upstream = start_upstream(self, lambda request: None)
+        await self.start(upstream)
+        client = await connect_http2(self, self.running.address())
+        under_way = client.ask("/")
+        await until(lambda: len(upstream.requests) == 1)
+        for fields in ([("expect", "gold")], [EXPECT, ("expect", "gold")], [("expect", "100-continue, gold")]):
+            for body in (None, b"body"):
+                self.assertEqual((await client.get("/", *fields, method="PUT", body=body)).status, 417)
+        upstream.requests[0].talk.transport.write(answer(b"ok"))
+        self.assertEqual((await client.answer(under_way)).status, 200)
+        raw = await connect(self, self.running.address())
+        raw.send(b"PUT / HTTP/1.1\r\nhost: a.example\r\nexpect: gold\r\ncontent-length: 4\r\n\r\n")
+        self.assertEqual((await raw.response()).status, 417)
+        self.assertEqual(len(upstream.requests), 1)
+
+    async def test_curl(self) -> None:
+        """The real client waits, hears 100 and sends, in both versions."""
+        upstream = start_upstream(self)
+
+        def on_data(talk: Any, data: bytes) -> None:
+            if b"expect: 100-continue" in data:
+                talk.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if data.endswith((b"the body", b"0\r\n\r\n")):
+                talk.transport.write(answer(b"ok"))
+
+        upstream.on_data = on_data
+        await self.start(upstream)
+        host, port = self.running.address()
+        for option, line in (("--http2-prior-knowledge", "< HTTP/2 100"), ("--http1.1", "< HTTP/1.1 100 Continue")):
+            done = await run(
+                "curl", "-sv", option, "--expect100-timeout", "20", "-H", "Expect: 100-continue", "-d", "the body",
+                f"http://{host}:{port}/",
+            )
+            self.assertEqual((done.exit, done.stdout), (0, b"ok"), done.text)
+            self.assertIn(line, done.text)
+
+
+class FramingTests(VersionTests):
+    """What is kept of header lines is kept for requests of one framing."""
+
+    def test_block(self) -> None:
+        """The same fields with and without a body are two blocks, and each is the one that it was the next time."""
+        one = server(Limits())
+        blocks = []
+        for stream, flags in ((1, 4), (3, 5), (5, 5), (7, 4), (9, 4)):
+            event = one.receive(headers(stream, POST, flags))[0]
+            assert isinstance(event, RequestReceived)
+            blocks.append(event.head.block)
+            self.assertEqual(b"transfer-encoding: chunked\r\n" in event.head.block, flags == 4)
+        self.assertIs(blocks[1], blocks[2])
+        self.assertIs(blocks[0], blocks[3])
+        self.assertIs(blocks[3], blocks[4])
+
+    async def test_by_turns(self) -> None:
+        """Bodies of every framing by turns, on one connection, with lines that are otherwise the same."""
+        upstream = start_upstream(self)
+        await self.start(upstream)
+        client = await connect_http2(self, self.running.address())
+        kinds: list[tuple[list[tuple[str, str]], bytes | None]] = [
+            ([], None), ([], b"1234"), ([], b""), ([EXPECT], b"1234"), ([EXPECT], None),
+            ([("content-length", "4")], b"1234"), ([("content-length", "0")], b""), ([("content-length", "0")], None),
+        ]
+        for fields, body in [*kinds, *kinds, *reversed(kinds)]:
+            self.assertEqual((await client.get("/", *fields, method="PUT", body=body)).status, 200)
+            request: RecordedRequest = upstream.requests[-1]
+            chunked = body is not None and ("content-length", str(len(body))) not in fields
+            self.assertEqual(
+                (request.body, request.all(b"content-length"), request.all(b"transfer-encoding")),
+                (body or b"", [value.encode() for name, value in fields if name != "expect"],
+                 [b"chunked"] if chunked else []),
+            )
+            self.assertEqual(request.all(b"expect"), [b"100-continue"] if EXPECT in fields and body else [])
