@@ -6,7 +6,7 @@ from typing import Any
 from h2.errors import ErrorCodes
 from twisted.trial.unittest import TestCase
 
-from edgegw.model import HTTPSettings, Listener
+from edgegw.model import Forwarding, HTTPSettings, Listener
 from edgegw.wire.http2 import Limits, RequestReceived
 from tests.gateway import (
     RecordedRequest,
@@ -35,6 +35,49 @@ class VersionTests(TestCase):
 
     async def start(self, upstream: ScriptedUpstream | HTTP2Upstream, listener: Listener | None = None) -> None:
         self.running = await start_gateway(self, gateway([listener or http_listener()], upstream.model))
+
+
+#: What its upstream is told.
+SENT = [b"1.1 first, %b edge" % version for version in (b"1.0", b"1.1", b"1.1", b"2.0", b"2.0", b"1.1", b"1.1")]
+
+
+class ViaTests(VersionTests):
+    """``Via`` tells the version in which each message was received."""
+
+    async def ask(self) -> list[list[str]]:
+        """Give what the client is told, over HTTP/1.0, HTTP/1.1, HTTP/2 and HTTP/1.1 again."""
+        told = []
+        for version in (b"1.0", b"1.1", b"2", b"1.1"):
+            if version == b"2":
+                client = await connect_http2(self, self.running.address())
+                # The second time the lines are kept.
+                for _ in range(2):
+                    found = await client.get("/", ("via", "1.1 first"))
+                told.append(found.all("via"))
+            else:
+                raw = await connect(self, self.running.address())
+                for _ in range(1 if version == b"1.0" else 2):
+                    raw.send(b"GET / HTTP/%b\r\nhost: a.example\r\nvia: 1.1 first\r\n\r\n" % version)
+                    response = await raw.response()
+                told.append(response.all("via"))
+        return told
+
+    async def test_http1_upstream(self) -> None:
+        """Before an upstream that speaks HTTP/1.1, and one that speaks HTTP/1.0."""
+        listener = http_listener(forwarding=Forwarding(via="edge"))
+        upstream = start_upstream(self, answer(b"ok", headers=b"via: 1.1 up\r\n"))
+        await self.start(upstream, listener)
+        self.assertEqual(await self.ask(), [["1.1 up, 1.1 edge"]] * 4)
+        self.assertEqual([b", ".join(one.all(b"via")) for one in upstream.requests], SENT)
+        upstream.script = b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok"
+        self.assertEqual(await self.ask(), [["1.0 edge"]] * 4)
+
+    async def test_http2_upstream(self) -> None:
+        """Before an upstream that speaks HTTP/2."""
+        upstream = start_http2_upstream(self, lambda request: request.answer(b"ok"))
+        await self.start(upstream, http_listener(forwarding=Forwarding(via="edge")))
+        self.assertEqual(await self.ask(), [["2.0 edge"]] * 4)
+        self.assertEqual([b", ".join(one.all(b"via")) for one in upstream.requests], SENT)
 
 
 class ExpectTests(VersionTests):

@@ -16,6 +16,7 @@ from edgegw.model import Forwarding, UnderscoreAction
 
 from .plugin import InjectorFailed
 from .value import ValueTooLargeError
+from .via import via_line
 
 __all__ = ["ConnectionHeaders", "HeaderRefusal", "IDENTITY_HEADERS", "RequestHeaders", "forwarded_host"]
 
@@ -127,17 +128,22 @@ class ConnectionHeaders:
             # Whatever an injector raises: a request without its identity must not go on.
             raise HeaderRefusal(500, f"{injector!r}: {error!r}") from error
 
-    def block(self, fields: Sequence[Field], options: frozenset[bytes], host: bytes) -> tuple[bytes, bool]:
+    def block(
+        self, fields: Sequence[Field], options: frozenset[bytes], host: bytes, version: int = 1
+    ) -> tuple[bytes, bool]:
         """Give the header lines for the upstream, without Host and framing, each with its CRLF.
 
         :param options: what ``Connection`` names.
+        :param version: in which the request came, as its head says it.
         :returns: the lines, and whether an ``x-request-id`` has still to be added.
         :raises HeaderRefusal: an underscore that is refused, or an injector that failed.
         """
-        lines, needs_host, needs_id = self.for_any_host(fields, options)
+        lines, needs_host, needs_id = self.for_any_host(fields, options, version)
         return lines + forwarded_host(host) if needs_host else lines, needs_id
 
-    def for_any_host(self, fields: Sequence[Field], options: frozenset[bytes]) -> tuple[bytes, bool, bool]:
+    def for_any_host(
+        self, fields: Sequence[Field], options: frozenset[bytes], version: int
+    ) -> tuple[bytes, bool, bool]:
         """Give what of :meth:`block` is the same whichever host was asked for.
 
         :returns: the lines, whether :func:`forwarded_host` is to be added, and whether an ``x-request-id`` is.
@@ -175,16 +181,12 @@ class ConnectionHeaders:
         kept.append(self._constant)
         for injector in self.per_request:
             kept.append(self._inject(injector, received))
+        kept.append(via_line(way.pop(b"via", ()), version, rules.via))
         needs_host, needs_id = self._add_way(kept, way)
         return b"".join(kept), needs_host, needs_id
 
     def _add_way(self, kept: list[bytes], way: dict[bytes, list[bytes]]) -> tuple[bool, bool]:
         """Add the headers that tell the way; give whether the host and a request id are missing."""
-        via = way.pop(b"via", [])
-        if self._rules.via is not None:
-            via.append(b"1.1 " + self._rules.via)
-        if via:
-            kept.append(b"via: %b\r\n" % b", ".join(via))
         if not self._trusted:
             way.clear()
         before = way.pop(b"x-forwarded-for", [])

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 
 from edgegw.headers.request import IDENTITY_HEADERS, Field
+from edgegw.headers.via import via_line
 
 __all__ = ["ResponseHeaders", "http_date"]
 
@@ -42,10 +43,11 @@ class ResponseHeaders:
         self._secret = frozenset(secret)
         self._via = None if via is None else via.encode("ascii")
 
-    def block(self, fields: Sequence[Field], options: frozenset[bytes]) -> tuple[bytes, bool]:
+    def block(self, fields: Sequence[Field], options: frozenset[bytes], version: int = 1) -> tuple[bytes, bool]:
         """Give the header lines for the client, without framing, each with its CRLF.
 
         :param options: what the upstream's ``Connection`` names.
+        :param version: in which the response came, as its head says it.
         :returns: the lines, and whether the same fields will give the same lines again.
         """
         kept: list[bytes] = []
@@ -66,7 +68,7 @@ class ResponseHeaders:
                 continue
             kept.append(line)
         if self._via is not None:
-            kept.append(b"via: %b\r\n" % b", ".join([*via, b"1.1 " + self._via]))
+            kept.append(via_line(via, version, self._via))
         if not dated:
             kept.append(b"date: %b\r\n" % http_date())
         return b"".join(kept), dated

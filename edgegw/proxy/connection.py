@@ -227,7 +227,7 @@ class HTTPConnection(RespondingConnection):
 
     def _switched(self, head: ResponseHead, upstream: SwitchedUpstream) -> None:
         """Let the client know that the upstream has agreed, and go out of the way."""
-        lines, _ = self._site.response_headers.block(head.fields, head.options)
+        lines, _ = self._site.response_headers.block(head.fields, head.options, head.version)
         self._send(b"HTTP/1.1 101 %b\r\n%b%b\r\n" % (head.reason, lines, upstream.upgrade.handshake.lines))
         held, self._buffer = self._buffer, b""
         self._exchange = None

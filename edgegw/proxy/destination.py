@@ -83,7 +83,7 @@ class Destination:
                 headers = self.headers
                 if headers is None:
                     headers = self.headers = self.site.request_headers.for_connection(self._info)
-                lines, needs_host, needs_id = headers.for_any_host(head.fields, head.options)
+                lines, needs_host, needs_id = headers.for_any_host(head.fields, head.options, head.version)
                 lines += _framing(head)
                 if not needs_id or not head.block or headers.per_request:
                     lines += forwarded_host(head.host) if needs_host else b""

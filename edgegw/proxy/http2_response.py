@@ -103,7 +103,7 @@ class RespondingStream:
 
     def interim(self, head: ResponseHead) -> None:
         """See ``Downstream``."""
-        lines, _ = self._site.response_headers.block(head.fields, head.options)
+        lines, _ = self._site.response_headers.block(head.fields, head.options, head.version)
         fields = ((b":status", b"%d" % head.status), *_pairs(lines))
         self._connection.codec.send_headers(self.id, fields, False)
         self._connection.written(0)
@@ -136,7 +136,7 @@ class RespondingStream:
 
     def _response_fields(self, head: ResponseHead, length: int) -> Pairs:
         site = self._site
-        lines, same_again = site.response_headers.block(head.fields, head.options)
+        lines, same_again = site.response_headers.block(head.fields, head.options, head.version)
         fields: Pairs = ((b":status", b"%d" % head.status), *_pairs(lines))
         if length >= 0:
             fields = (*fields, (b"content-length", b"%d" % length))

@@ -162,7 +162,7 @@ class ReverseProxy(Resource):
             head = _head_of(request, target)
             info = self._info_of(request)
             rules = self._request_headers[bool(request.isSecure())].for_connection(info)
-            lines, needs_id = rules.block(head.fields, head.options, head.host)
+            lines, needs_id = rules.block(head.fields, head.options, head.host, head.version)
         except (HTTPFault, HeaderRefusal) as refusal:
             _log.info("{status} to {peer}: {detail}", status=refusal.status, peer=str(request.getClientAddress()),
                       detail=refusal.detail)  # fmt: skip
@@ -255,4 +255,6 @@ def _head_of(request: Request, target: bytes) -> RequestHead:
         raise HTTPFault(400, "a request with an end inside of it")
     if head.host and canonical_authority(head.host) is None:
         raise HTTPFault(400, "a Host that is none")
+    if request.clientproto == b"HTTP/2":
+        head.version = 2
     return head

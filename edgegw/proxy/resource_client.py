@@ -194,7 +194,7 @@ class ResourceClient:
         headers = request.responseHeaders
         headers.removeHeader(b"server")
         headers.removeHeader(b"date")
-        lines, _ = self._response_headers.block(head.fields, head.options)
+        lines, _ = self._response_headers.block(head.fields, head.options, head.version)
         for name, value, _line in read_fields(lines):
             headers.addRawHeader(name, value)
         if head.status in (204, 304) or request.method == b"HEAD":

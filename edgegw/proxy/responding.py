@@ -34,7 +34,7 @@ class RespondingConnection(ClientConnection):
         request = self._head
         if request is None or request.version == 0:
             return  # RFC 9110 §15.2: not to an HTTP/1.0 client
-        lines, _ = self._site.response_headers.block(head.fields, head.options)
+        lines, _ = self._site.response_headers.block(head.fields, head.options, head.version)
         self._send(b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines))
         if head.status == 100 and self._body is not None:
             self._site.deadlines.watch(self, monotonic() + self._site.http.body_idle_timeout)
@@ -54,7 +54,7 @@ class RespondingConnection(ClientConnection):
         if forward is not None and forward[0] is site:
             begin = forward[1]
         else:
-            lines, same_again = site.response_headers.block(head.fields, head.options)
+            lines, same_again = site.response_headers.block(head.fields, head.options, head.version)
             begin = b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, lines)
             if same_again:
                 head.forward = (site, begin)

@@ -74,7 +74,7 @@ class RequestHead(http1.RequestHead):
     __slots__ = ("expects_other", "protocol", "scheme")
 
     def __init__(self, method: bytes, target: bytes, fields: list[Field], block: bytes, size: int) -> None:
-        super().__init__(method, target, 1, fields, block, size)
+        super().__init__(method, target, 2, fields, block, size)
         self.expects_other = False
         self.scheme = b""
         self.protocol = b""
@@ -245,7 +245,7 @@ def read_response(entries: Sequence[Entry], limits: Limits) -> ResponseHead:
         raise MalformedMessage("no :status, or 101")
     if len(fields) > limits.max_fields + limits.max_cookie_crumbs:
         raise TooManyFields(f"{len(fields)} fields")
-    head = ResponseHead(status, b"", 1, fields, b"")
+    head = ResponseHead(status, b"", 2, fields, b"")
     head.length = length
     return head
 
