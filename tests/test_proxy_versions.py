@@ -6,7 +6,7 @@ from typing import Any
 from h2.errors import ErrorCodes
 from twisted.trial.unittest import TestCase
 
-from edgegw.model import Forwarding, HTTPSettings, Listener
+from edgegw.model import Forwarding, HTTPSettings, HTTPVersion, Listener
 from edgegw.wire.http2 import Limits, RequestReceived
 from tests.gateway import (
     RecordedRequest,
@@ -221,3 +221,41 @@ class FramingTests(VersionTests):
                  [b"chunked"] if chunked else []),
             )
             self.assertEqual(request.all(b"expect"), [b"100-continue"] if EXPECT in fields and body else [])
+
+
+class UpgradeToHTTP2Tests(VersionTests):
+    """Asking for HTTP/2 by ``Upgrade`` is obsolete (RFC 9113 §3.1): the answer is an ordinary one."""
+
+    async def test_curl(self) -> None:
+        """Curl asks, and is content with HTTP/1.1; the upstream hears nothing of it, whatever it speaks."""
+        second = start_http2_upstream(self, lambda request: request.answer(b"ok"))
+        for upstream in (start_upstream(self, answer(b"ok")), second):
+            await self.start(upstream)
+            host, port = self.running.address()
+            for more in ((), ("-d", "body")):
+                done = await run(
+                    "curl", "-sv", "--http2", "-w", "|%{http_version}", *more, f"http://{host}:{port}/"
+                )
+                self.assertIn("> Upgrade: h2c", done.text)
+                self.assertEqual((done.exit, done.stdout), (0, b"ok|1.1"), done.text)
+            for request in upstream.requests:
+                for name in (b"upgrade", b"http2-settings", b"connection"):
+                    self.assertEqual(request.all(name), [])
+            await self.running.stop()
+
+    async def test_same_over_http2(self) -> None:
+        """By prior knowledge it gets HTTP/2, from either upstream; large bodies go both ways."""
+        data = b"0123456789" * 20_000
+        for upstream in (
+            start_upstream(self, lambda request: answer(request.body)),
+            start_http2_upstream(self, lambda request: request.answer(bytes(request.body))),
+        ):
+            self.assertIn(upstream.model.http_version, (HTTPVersion.HTTP_1_1, HTTPVersion.HTTP_2))
+            await self.start(upstream)
+            host, port = self.running.address()
+            done = await run(
+                "curl", "-s", "--http2-prior-knowledge", "-w", "|%{http_version}", "--data-binary", "@-",
+                f"http://{host}:{port}/", stdin=data,
+            )
+            self.assertEqual((done.exit, done.stdout), (0, data + b"|2"))
+            await self.running.stop()
