@@ -13,6 +13,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall
 from twisted.trial.unittest import TestCase
 
 from edgegw.model import (
@@ -575,6 +576,8 @@ class ChaosTests(HTTP2Tests):
     async def test_counters(self) -> None:
         """Each request has one answer or end, and in the end nothing is counted that is not there."""
         chance = Random(9113)
+        closings: list[IDelayedCall] = []
+        self.addCleanup(lambda: [one.cancel() for one in closings if one.active()])
 
         def script(request: HTTP2Request) -> None:
             what = chance.randrange(12)
@@ -584,7 +587,7 @@ class ChaosTests(HTTP2Tests):
                 request.reset()
             elif what == 2:
                 request.talk.go_away(max(0, request.stream - 2 * chance.randrange(3)))
-                reactor.callLater(0.02, request.talk.transport.loseConnection)
+                closings.append(reactor.callLater(0.02, request.talk.transport.loseConnection))
             elif what == 3:
                 request.talk.transport.loseConnection()
             elif what == 4:
