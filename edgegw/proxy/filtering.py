@@ -53,6 +53,9 @@ class FilteredDownstream(Downstream, Protocol):
     def own_response(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response that the gateway has made itself; nothing of another has been sent."""
 
+    def denied(self, head: ResponseHead, body: bytes) -> None:
+        """Send a whole response that a service has refused a request with; nothing of another has been sent."""
+
     def answer(self, status: int, extra: bytes = b"", reason: str = "") -> None:
         """Send the gateway's own answer; nothing of a response has been sent."""
 
@@ -181,11 +184,14 @@ class FilteredRequest:
         self._client.answer(status, extra + _block(self._response.cors_fields()))
 
     def _own_response(self, status: int, fields: list[Field], body: bytes, tells_origin: bool = True) -> None:
+        self._client.own_response(self._own_head(status, fields, tells_origin), body)
+
+    def _own_head(self, status: int, fields: list[Field], tells_origin: bool = True) -> ResponseHead:
         self._rules.own.done(status, 0.0)
         self._response.stop()
         if tells_origin:
             fields = [*fields, *self._response.cors_fields()]
-        self._client.own_response(ResponseHead(status, phrase(status), 1, list(fields), b""), body)
+        return ResponseHead(status, phrase(status), 1, list(fields), b"")
 
     # --- towards the upstream ---------------------------------------------------------------
 
@@ -279,7 +285,7 @@ class FilteredRequest:
         if decision.fields is None:
             self.own_answer(decision.status)
         else:
-            self._own_response(decision.status, decision.fields, decision.body)
+            self._client.denied(self._own_head(decision.status, decision.fields), decision.body)
 
     def _send(self, body: bytes, ended: bool, waits: bool) -> None:
         backend, tries = self._backend, self._rules.tries

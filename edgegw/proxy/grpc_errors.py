@@ -1,4 +1,4 @@
-"""What a gRPC client is told in place of an HTTP status: a ``grpc-status`` in a response without a body."""
+"""What a gRPC client is told in place of an HTTP status: a ``grpc-status``, mostly in a response without a body."""
 from __future__ import annotations
 
 from typing import Final
@@ -6,7 +6,12 @@ from typing import Final
 from edgegw.proxy.answers import answer_text
 from edgegw.wire.http1 import RequestHead
 
-__all__ = ["grpc_error", "grpc_media_type"]
+__all__ = ["STATUS_FIELDS", "denial_text", "grpc_error", "grpc_media_type", "grpc_status"]
+
+#: The names of what :func:`grpc_error` says beside ``:status``.
+STATUS_FIELDS: Final = frozenset({b"content-type", b"content-length", b"grpc-status", b"grpc-message"})
+#: Bytes of another service's words that a client is told.
+MAX_TEXT: Final = 1024
 
 _MEDIA_TYPE: Final = b"application/grpc"
 _UNKNOWN: Final = 2
@@ -17,27 +22,42 @@ _PLAIN: Final = frozenset(range(0x20, 0x7F)) - {0x25}
 
 
 def grpc_media_type(head: RequestHead | None) -> bytes:
-    """Give the media type of a gRPC request, without its parameters; empty for any other."""
+    """Give the media type of a gRPC request, without its parameters; empty for any other.
+
+    That is ``application/grpc``, or ``application/grpc+`` and the name of a coding; ``application/grpc-web`` is another
+    protocol, whose clients read HTTP statuses.
+    """
     if head is not None:
         for name, value, _ in head.fields:
             if name == b"content-type":
                 kind = value.partition(b";")[0].strip(b" \t").lower()
-                return kind if kind.startswith(_MEDIA_TYPE) else b""
+                return kind if kind == _MEDIA_TYPE or kind.startswith(b"application/grpc+") else b""
     return b""
 
 
-def grpc_error(status: int, media_type: bytes, reason: str) -> tuple[tuple[bytes, bytes], ...]:
-    """Give the fields that say what an HTTP status would ("Trailers-Only" in gRPC over HTTP/2).
+def grpc_status(status: int, text: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Give the fields of a header or trailer section that say what an HTTP status would."""
+    message = b"".join(b"%c" % byte if byte in _PLAIN else b"%%%02X" % byte for byte in text.encode("utf-8"))
+    return (b"grpc-status", b"%d" % _STATUS.get(status, _UNKNOWN)), (b"grpc-message", message)
+
+
+def grpc_error(status: int, media_type: bytes, reason: str, text: str = "") -> tuple[tuple[bytes, bytes], ...]:
+    """Give the fields of a response that says what an HTTP status would ("Trailers-Only" in gRPC over HTTP/2).
 
     :param reason: the reason code, where the client may know it.
+    :param text: what is said of it; the gateway's own words if left out.
     """
-    text = answer_text(status) or f"HTTP status {status}"
+    text = text or answer_text(status) or f"HTTP status {status}"
     if reason:
         text = f"{text} reason: {reason}"
-    message = b"".join(b"%c" % byte if byte in _PLAIN else b"%%%02X" % byte for byte in text.encode("utf-8"))
-    return (
-        (b":status", b"200"),
-        (b"content-type", media_type),
-        (b"grpc-status", b"%d" % _STATUS.get(status, _UNKNOWN)),
-        (b"grpc-message", message),
-    )
+    return ((b":status", b"200"), (b"content-type", media_type), *grpc_status(status, text))
+
+
+def denial_text(body: bytes) -> str:
+    """Give what a service says of its refusal, for ``grpc-message``; empty where it is no short text."""
+    if len(body) > MAX_TEXT:
+        return ""
+    try:
+        return body.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return ""

@@ -15,7 +15,7 @@ from edgegw.proxy.answers import answer_body, new_request_id
 from edgegw.proxy.exchange import Exchange
 from edgegw.proxy.filtering import FilteredRequest
 from edgegw.proxy.gate import RequestGate
-from edgegw.proxy.grpc_errors import grpc_error, grpc_media_type
+from edgegw.proxy.grpc_errors import STATUS_FIELDS, denial_text, grpc_error, grpc_media_type
 from edgegw.proxy.site import Site
 from edgegw.wire.http1 import Field, RequestHead, ResponseHead, read_fields
 from edgegw.wire.http2 import ErrorCode, ServerConnection
@@ -76,8 +76,8 @@ class RespondingStream:
     """
 
     __slots__ = (
-        "_connection", "_ending", "_exchange", "_head", "_moved", "_offset", "_producer", "_queue", "_queued",
-        "_request_ended", "_responding", "_site", "deadline", "id", "info", "transport", "watched_until",
+        "_connection", "_ending", "_exchange", "_head", "_moved", "_offset", "_patient", "_producer", "_queue",
+        "_queued", "_request_ended", "_responding", "_site", "deadline", "id", "info", "transport", "watched_until",
     )
 
     def __init__(self, connection: StreamOwner, id: int, head: RequestHead | None, ended: bool) -> None:
@@ -92,6 +92,7 @@ class RespondingStream:
         self._exchange: Exchange | FilteredRequest | None = None
         self._request_ended = ended
         self._responding = False
+        self._patient = False
         self._queue: deque[bytes] | None = None
         self._queued = 0
         self._offset = 0
@@ -170,6 +171,20 @@ class RespondingStream:
         if request.method == b"HEAD" or head.status in (204, 304):
             body = b""
         self.respond(head, head.length, body, True)
+
+    def denied(self, head: ResponseHead, body: bytes) -> None:
+        """See ``FilteredDownstream``: a gRPC client reads neither statuses nor bodies that are no messages."""
+        media_type = grpc_media_type(self._head)
+        if not media_type:
+            self.own_response(head, body)
+            return
+        self._exchange = None
+        self._responding = True
+        told = [one for one in head.fields if one[0] not in STATUS_FIELDS]
+        lines, _ = self._site.response_headers.block(told, head.options, head.version)
+        fields = (*grpc_error(head.status, media_type, "", denial_text(body)), *_pairs(lines))
+        self._connection.codec.send_headers(self.id, fields, True)
+        self._sent_all(0)
 
     def _put(self, data: bytes, ended: bool, trailers: Pairs) -> None:
         """Send a piece of the response's body, or queue what cannot be sent now."""
@@ -308,7 +323,8 @@ class RespondingStream:
     def _watch_body(self) -> None:
         """Give the client time to send more of the request."""
         site = self._site
-        seconds = site.listener.http2.stream_idle_timeout if self._responding else site.http.body_idle_timeout
+        patient = self._responding or self._patient
+        seconds = site.listener.http2.stream_idle_timeout if patient else site.http.body_idle_timeout
         site.deadlines.watch(self, monotonic() + seconds)
 
     def _watch_response(self) -> None:

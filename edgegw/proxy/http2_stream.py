@@ -16,6 +16,7 @@ from edgegw.proxy.access import RuleAccess
 from edgegw.proxy.body import TrailerRules
 from edgegw.proxy.exchange import Exchange
 from edgegw.proxy.filtering import FilteredRequest, begin
+from edgegw.proxy.grpc_errors import grpc_media_type, grpc_status
 from edgegw.proxy.http2_response import RespondingStream, StreamOwner
 from edgegw.proxy.site import Target
 from edgegw.wire.chunked import LAST_CHUNK, encode_chunk, encode_trailers
@@ -134,6 +135,8 @@ class HTTP2Stream(RespondingStream):
         self, head: RequestHead, exchange: Exchange | FilteredRequest, limit: int | None, rules: TrailerRules | None
     ) -> None:
         self._chunked = head.length < 0
+        # Many a service says nothing before the first message, and the client waits for one before it goes on.
+        self._patient = self._chunked and grpc_media_type(head) != b""
         self._limit = limit
         self._rules = rules
         self._started = True
@@ -222,7 +225,7 @@ class HTTP2Stream(RespondingStream):
     def _body_fault(self, status: int, detail: str) -> None:
         if self._responding:
             self._abandon()
-            self.cut()
+            self.cut(status=status)
         else:
             self.refuse(status, detail)
 
@@ -276,10 +279,19 @@ class HTTP2Stream(RespondingStream):
         if exchange is not None:
             exchange.abandon(status)
 
-    def cut(self, code: ErrorCode = ErrorCode.INTERNAL_ERROR) -> None:
-        """See ``Downstream``: the client sees that the response is not whole; other streams go on."""
+    def cut(self, code: ErrorCode = ErrorCode.INTERNAL_ERROR, status: int = 502) -> None:
+        """See ``Downstream``: the client sees that the response is not whole; other streams go on.
+
+        :param status: what a gRPC client is told of it.
+        """
         self._exchange = None
-        self._connection.codec.reset(self.id, code)
+        codec = self._connection.codec
+        if self._responding and code is ErrorCode.INTERNAL_ERROR and grpc_media_type(self._head):
+            # It would take the reset for a fault in the service; so it knows that it may try again.
+            codec.send_headers(self.id, grpc_status(status, "The response broke off."), True)
+            self._sent_all(0)
+            return
+        codec.reset(self.id, code)
         self._end()
         self._connection.written(0)
 

@@ -91,6 +91,10 @@ class RespondingConnection(ClientConnection):
             body = b""
         self.respond(head, head.length, body, True)
 
+    def denied(self, head: ResponseHead, body: bytes) -> None:
+        """Send a whole response that a service has refused the request with."""
+        self.own_response(head, body)
+
     def answer(self, status: int, extra: bytes = b"", reason: str = "", request_id: bytes = b"") -> None:
         """See ``Downstream``."""
         self._leave_body()
