@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Follows a guide for mutual TLS at a gateway, as its reader would: openssl makes the certificates, curl is
 # the client, and the gateway runs under twistd.  Prints one line for each step, "ok" or "not ok", and ends
-# with status 0 if all were ok.
+# with status 0 if all were ok.  Each request is made over HTTP/1.1 and over HTTP/2, and both have to end alike.
 #
 #   tests/guide.sh DIR
 #
@@ -60,27 +60,56 @@ until_true() {
     done
 }
 
-# get PORT [CURL OPTION...]: the guide's curl; leaves status line and headers in $head, the body in $body,
-# what curl says in $said and its exit status in $status.
+# get PORT [CURL OPTION...]: the guide's curl, once for each version of HTTP; leaves of HTTP/2, curl's own choice,
+# status line and headers in $head, the body in $body, what curl says in $said and its exit status in $status.
+# $differs is empty if HTTP/1.1 has come to the same, but for its version and the id of the request.
 get() {
-    local port=$1
+    ask "$1" --resolve "example.com:$1:127.0.0.1" -H "Host: example.com" "https://localhost:$1/get" "${@:2}"
+}
+
+# get_by_name PORT [CURL OPTION...]: the same in the guide's other spelling, with the name in the URL.
+get_by_name() {
+    ask "$1" --resolve "example.com:$1:127.0.0.1" "https://example.com:$1/get" "${@:2}"
+}
+
+ask() {
+    local version first
     shift
-    : > head; : > body
-    curl -v -k "https://localhost:$port/get" \
-        --resolve "example.com:$port:127.0.0.1" \
-        -H "Host: example.com" \
-        --ipv4 --max-time 20 --dump-header head --output body "$@" 2> said
-    status=$?
-    head=$(tr -d '\r' < head); body=$(cat body); said=$(cat said)
+    differs=
+    for version in 1.1 2; do
+        : > head; : > body
+        curl -v -k --ipv4 --max-time 20 --dump-header head --output body "--http$version" "$@" 2> said
+        status=$?
+        head=$(tr -d '\r' < head); body=$(cat body); said=$(cat said)
+        [ "$status" -ne 0 ] || spoken "$version" || differs="asked for HTTP/$version, which was not what was spoken"
+        [ "$version" = 1.1 ] && first=$(outcome)
+    done
+    [ "$first" = "$(outcome)" ] || differs="over HTTP/1.1 it was: $first"
+    [ -z "$differs" ] || said="$said"$'\n'"$differs"
+}
+
+# spoken VERSION: whether ALPN chose it, and the answer came in it.
+spoken() {
+    local protocol=http/1.1
+    [ "$1" = 1.1 ] || protocol=h2
+    grep -q "ALPN.* accepted .*$protocol\$" <<< "$said" && case $head in "HTTP/$1 "*) true ;; *) false ;; esac
+}
+
+# outcome: what of the last answer is the same in all versions.
+outcome() {
+    echo "$status"
+    sed -n '1s/^HTTP[^ ]* \([0-9]*\).*/\1/p' <<< "$head"
+    sed 's/"[0-9a-f]\{32\}"/an id/' <<< "$body"
+    grep -io 'alert [a-z ]*' <<< "$said"
 }
 
 answered_200() {
-    [ "$status" -eq 0 ] && case $head in "HTTP/"*" 200"*) true ;; *) false ;; esac
+    [ -z "$differs" ] && [ "$status" -eq 0 ] && case $head in "HTTP/2 200"*) true ;; *) false ;; esac
 }
 
 # refused ALERT: no HTTP at all, and curl names the alert.
 refused() {
-    [ "$status" -ne 0 ] && [ -z "$head" ] && grep -qi "alert $1" <<< "$said"
+    [ -z "$differs" ] && [ "$status" -ne 0 ] && [ -z "$head" ] && grep -qi "alert $1" <<< "$said"
 }
 
 valid="--cert client-cert.pem --key client-key.pem --cacert ca-cert.pem"
@@ -175,6 +204,10 @@ for port in "$PORT_8443" "$PORT_8444"; do
     answered_200; ok $? "AllowValidOnly: a valid certificate is 200 on $port" "$said"
     get "$port" $stranger
     refused "unknown ca"; ok $? "AllowValidOnly: a stranger's certificate fails on $port" "$said"
+    get_by_name "$port"
+    refused "certificate required"; ok $? "AllowValidOnly: no certificate fails on $port by its name" "$said"
+    get_by_name "$port" $valid
+    answered_200; ok $? "AllowValidOnly: a valid certificate is 200 on $port by its name" "$said"
 done
 
 # Spoofed in every spelling that an upstream might take for the header; what arrives must be the certificate's.
@@ -227,13 +260,13 @@ for port in "$PORT_8443" "$PORT_8444"; do
 done
 
 after=$(metric edgegw_tls_handshakes_total 'listener="https-8444"' 'result="success"')
-[ $((after - before_success)) -eq 4 ]
-ok $? "/metrics counts the four that came in on 8444" "$before_success before, $after after"
+[ $((after - before_success)) -eq 8 ]
+ok $? "/metrics counts the four that came in on 8444, in both versions" "$before_success before, $after after"
 after=$(metric edgegw_tls_handshakes_total 'listener="https-8443"' 'reason="no_certificate"')
-[ $((after - before_refused)) -eq 1 ]
-ok $? "/metrics counts the one without a certificate on 8443" "$before_refused before, $after after"
+[ $((after - before_refused)) -eq 2 ]
+ok $? "/metrics counts the one without a certificate on 8443, in both versions" "$before_refused before, $after after"
 after=$(metric edgegw_tls_handshakes_total 'listener="https-8443"' 'reason="unknown_ca"')
-[ "$after" -eq 2 ]; ok $? "/metrics counts both strangers on 8443" "$after"
+[ "$after" -eq 4 ]; ok $? "/metrics counts both strangers on 8443, in both versions" "$after"
 
 # guide: additional TLS settings
 fingerprint=$(openssl x509 -in client-cert.pem -noout -fingerprint -sha256)
@@ -286,7 +319,7 @@ get "$PORT_8443" $valid
 refused "bad certificate"; ok $? "with another certificate's hash it fails" "$said"
 for reason in subject_alt_name certificate_hash; do
     after=$(metric edgegw_tls_handshakes_total 'listener="https-8443"' "reason=\"$reason\"")
-    [ "$after" -eq 1 ]; ok $? "/metrics counts one refusal for $reason" "$after"
+    [ "$after" -eq 2 ]; ok $? "/metrics counts one refusal for $reason, in both versions" "$after"
 done
 
 running

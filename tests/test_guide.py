@@ -34,7 +34,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class GuideTests(SynchronousTestCase):
-    """The guide, from its first openssl command to SIGTERM."""
+    """The guide, from its first openssl command to SIGTERM, over HTTP/1.1 and HTTP/2."""
 
     def follow(self, python: Path | str, environment: dict[str, str]) -> None:
         """Follow it with the edgegw of an interpreter."""
