@@ -21,6 +21,7 @@ from edgegw.model import (
     HTTPSettings,
     RateLimit,
     Redirect,
+    RefuseWith,
     Route,
     RouteRule,
     Timeouts,
@@ -46,7 +47,7 @@ from tests.grpc_peers import Calls, failure, open_channel, start_grpc_service
 from tests.http2_client import HTTP2Client, connect_http2
 from tests.http2_upstreams import HTTP2Request, start_http2_upstream
 from tests.http_service import reply, start_service
-from tests.test_tls_policies import FALLBACK, named, use
+from tests.test_tls_policies import FALLBACK, later, named, use
 
 Code = grpc.StatusCode
 GRPC = ("content-type", "application/grpc")
@@ -305,6 +306,20 @@ class RouteTests(ErrorTests):
             calls = open_channel(self, running.address(), pki, issued)
             error = await failure(calls.unary("Echo"), b"x")
             self.assert_failed(error, Code.PERMISSION_DENIED, "not allowed")
+        calls = open_channel(self, running.address(), pki, pki.issue("good", usages=BOTH))
+        self.assertEqual(await in_thread(calls.unary("Echo"), b"x", timeout=20), b"x")
+
+    async def test_refused_with_response(self) -> None:
+        """A client that the listener refuses after the handshake is denied, too, and told why where it may be."""
+        pki = Authority()
+        service = start_grpc_service(self)
+        listener = https_listener(
+            [pki.issue("a.example", dns=["a.example"], usages=SERVER)],
+            validation(pki, policies=(use(later),), refuse_with=RefuseWith.RESPONSE, explain_to_client=True),
+        )
+        running = await start_gateway(self, gateway([listener], service.model))
+        calls = open_channel(self, running.address(), pki, pki.issue("bad", usages=BOTH))
+        self.assert_failed(await failure(calls.unary("Echo"), b"x"), Code.PERMISSION_DENIED, "reason: later")
         calls = open_channel(self, running.address(), pki, pki.issue("good", usages=BOTH))
         self.assertEqual(await in_thread(calls.unary("Echo"), b"x", timeout=20), b"x")
 
