@@ -168,7 +168,7 @@ class Exchange:
             lambda word, text: self._connect_failed(pool, word, text),
             self._client,
         )
-        if self._connection is None:
+        if self._connection is None and self._connecting is None:
             self._connecting = connecting
 
     def _connect_failed(self, pool: EndpointPool, word: str, text: str) -> None:

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from edgegw.identity import ConnectionInfo
 from edgegw.proxy.gate import RequestGate
+from edgegw.proxy.http2_connect import ConnectStream
 from edgegw.proxy.http2_response import Pairs, RespondingStream
 from edgegw.proxy.http2_sending import SendingConnection
 from edgegw.proxy.http2_stream import HTTP2Stream
@@ -107,7 +108,9 @@ class HTTP2Connection(SendingConnection):
             if skip:
                 skip = False
             elif type(event) is RequestReceived:
-                stream = self._open(event.stream, HTTP2Stream(self, event.stream, event.head, event.ended))
+                head = event.head
+                kind = HTTP2Stream if not head.protocol else ConnectStream
+                stream = self._open(event.stream, kind(self, event.stream, head, event.ended))
                 if not event.ended and at < len(events):
                     # A small body mostly comes with its head: so it goes to the upstream.
                     first = events[at]

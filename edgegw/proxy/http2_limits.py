@@ -12,8 +12,11 @@ __all__ = ["codec_limits"]
 _SHORTEST: Final = 1024
 
 
-def codec_limits(listener: Listener) -> Limits:
-    """Give the limits of a listener's connections."""
+def codec_limits(listener: Listener, upgrades: bool) -> Limits:
+    """Give the limits of a listener's connections.
+
+    :param upgrades: whether any request may ask for another protocol: clients are told that they may (RFC 8441).
+    """
     http, http2 = listener.http, listener.http2
     return Limits(
         max_concurrent_streams=http2.max_concurrent_streams,
@@ -24,4 +27,5 @@ def codec_limits(listener: Listener) -> Limits:
         stream_window=http2.stream_window,
         connection_window=http2.connection_window,
         header_table=http2.header_table,
+        extended_connect=upgrades,
     )

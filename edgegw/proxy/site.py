@@ -85,13 +85,17 @@ class Site:
         own: RequestMetrics,
         deadlines: Deadlines,
         restricted: bool = False,
+        upgrades: bool = False,
     ) -> None:
-        """:param restricted: whether any rule demands something of the client."""
+        """
+        :param restricted: whether any rule demands something of the client.
+        :param upgrades: whether any rule lets another protocol through.
+        """
         ambiguous = listener.http.ambiguous_paths
         self.refuses_ambiguous_paths = restricted if ambiguous is None else ambiguous is AmbiguousPaths.REFUSE
         self.listener = listener
         self.http = listener.http
-        self.http2_limits = codec_limits(listener)
+        self.http2_limits = codec_limits(listener, upgrades)
         self.preserve_host = listener.forwarding.preserve_host
         self.routes = routes
         self.request_headers = request_headers

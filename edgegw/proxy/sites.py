@@ -119,6 +119,7 @@ class SiteBuilder:
             self._metrics.requests(listener.name, "", ""),
             self._deadlines,
             restricted,
+            any(target.upgrades.names for _, _, target in entries),
         )
         self.sites.append(site)
         return site

@@ -214,16 +214,20 @@ class Tunnel(ReachesUpstream, protocol.Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class FarEnd(protocol.Protocol):
-    """The upstream's end."""
+    """The upstream's end.
+
+    :param endpoint: counts its connection; ``None`` where that is not this end's alone.
+    """
 
     transport: Any
 
-    def __init__(self, tunnel: Tunnel, endpoint: EndpointPool) -> None:
+    def __init__(self, tunnel: Tunnel, endpoint: EndpointPool | None) -> None:
         self._tunnel = tunnel
         self._endpoint = endpoint
 
     def connectionMade(self) -> None:
-        self._endpoint.opened()
+        if self._endpoint is not None:
+            self._endpoint.opened()
         self.transport.setTcpNoDelay(True)
         self._tunnel.connected_to(self.transport)
 
@@ -237,7 +241,8 @@ class FarEnd(protocol.Protocol):
         pass  # we have told it so
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        self._endpoint.closed()
+        if self._endpoint is not None:
+            self._endpoint.closed()
         self._tunnel.upstream_lost()
 
 

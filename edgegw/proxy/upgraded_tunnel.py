@@ -1,7 +1,8 @@
 """Bytes of another protocol, between a client and an upstream that have agreed on it by an upgrade.
 
-It is a tunnel whose upstream's end is there already: back-pressure, half-close, resets and silence are what they are
-in :mod:`edgegw.proxy.tunnel`.  A generation that is retired leaves it alone, as it does all tunnels.
+Each end is the transport of a whole connection, or of one stream of an HTTP/2 connection.  It is a tunnel whose
+upstream's end is there already: back-pressure, half-close, resets and silence are what they are in
+:mod:`edgegw.proxy.tunnel`.  A generation that is retired leaves it alone, as it does all tunnels.
 """
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from edgegw.observe.metrics import ListenerMetrics
 from edgegw.proxy.tunnel import FarEnd, Tunnel
 from edgegw.proxy.tunnel_settings import TunnelSettings
 from edgegw.proxy.upgrading import SwitchedUpstream
+from edgegw.upstream.connection import UpstreamConnection
 from edgegw.upstream.pool import EndpointPool
 from edgegw.upstream.upstream import UpstreamPool
 
@@ -52,8 +54,11 @@ class UpgradedTunnel(Tunnel):
         client.protocol = self
         connection = self._upstream.connection
         far = connection.transport
-        endpoint = connection.pool
-        assert isinstance(endpoint, EndpointPool)
+        # A stream's connection goes on, and is the pool's to count.
+        endpoint: EndpointPool | None = None
+        if isinstance(connection, UpstreamConnection):
+            assert isinstance(connection.pool, EndpointPool)
+            endpoint = connection.pool
         end = far.protocol = FarEnd(self, endpoint)
         end.transport = far
         self._client_ended = ended

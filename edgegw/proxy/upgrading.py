@@ -11,17 +11,24 @@ from collections.abc import Callable
 from time import monotonic
 
 from attrs import frozen
+from twisted.logger import Logger
 
 from edgegw.proxy.exchange import Downstream, Exchange
-from edgegw.proxy.plugin_backend import PluginUpstream
+from edgegw.proxy.plugin_backend import PluginCall, PluginUpstream
 from edgegw.proxy.retrying import RetryingExchange, Tries
 from edgegw.proxy.site import Backend
 from edgegw.proxy.upgrade_rules import UpgradeRules
 from edgegw.upstream.connection import UpstreamConnection
+from edgegw.upstream.http2_connect import ConnectRequest
+from edgegw.upstream.http2_pool import HTTP2Pool
+from edgegw.upstream.http2_stream import RequestStream
+from edgegw.upstream.pool import EndpointPool
 from edgegw.wire.http1 import RequestHead, ResponseHead
 from edgegw.wire.upgrades import Handshake
 
 __all__ = ["SwitchedUpstream", "Upgrade", "upgrade_of"]
+
+_log = Logger("edgegw.proxy")
 
 
 @frozen
@@ -35,7 +42,7 @@ class SwitchedUpstream:
     """
 
     upgrade: Upgrade
-    connection: UpstreamConnection
+    connection: UpstreamConnection | ConnectRequest
     data: bytes
     backend: Backend
     over: Callable[[], None]
@@ -52,11 +59,14 @@ class Upgrade:
     :ivar idle_timeout: seconds without a byte of the protocol that either end sends or takes.
     :ivar switched: called in place of the client's ``respond`` where the upstream agrees; otherwise there is a
         response like any other.
+    :ivar bound: whether a response of success is for the client the beginning of the protocol: one of the upstream
+        that is not is a fault of the upstream's.
     """
 
     handshake: Handshake
     idle_timeout: float
     switched: Switched
+    bound: bool = False
 
     def exchange(
         self, client: Downstream, backend: Backend, method: bytes, line: bytes, host: bytes, lines: bytes,
@@ -80,26 +90,60 @@ class Upgrade:
         return exchange
 
 
-def upgrade_of(head: RequestHead, rules: UpgradeRules, switched: Switched) -> Upgrade | None:
+def upgrade_of(
+    head: RequestHead, rules: UpgradeRules, switched: Switched, bound: bool = False
+) -> Upgrade | None:
     """Read what a request whose ``Connection`` names ``upgrade`` asks for; ``None`` if the rules do not let it through.
 
-    :param switched: see :class:`Upgrade`.
+    :param switched: see :class:`Upgrade`, as for ``bound``.
     :raises HandshakeFault: see :func:`~edgegw.wire.upgrades.read_handshake`.
     """
     handshake = rules.handshake(head)
-    return None if handshake is None else Upgrade(handshake, rules.idle_timeout, switched)
+    return None if handshake is None else Upgrade(handshake, rules.idle_timeout, switched, bound)
 
 
 class _Upgrading(Exchange):
-    """Mixed into exchanges: what becomes of a 101."""
+    """Mixed into exchanges: how the upstream is asked, and what becomes of a 101."""
 
     __slots__ = ()
     upgrade: Upgrade
+    handshake: Handshake
+
+    def _send(self, pool: EndpointPool | PluginUpstream, connection: UpstreamConnection | PluginCall) -> None:
+        if not isinstance(connection, RequestStream):
+            super()._send(pool, connection)
+            return
+        # Extended CONNECT has no place for another method.
+        if connection.connection.codec.peer_extended_connect and self._method == b"GET":
+            request = ConnectRequest(connection, self.handshake)
+            super()._send(pool, request)  # type: ignore[arg-type]  # it looks like a connection
+            return
+        self._connecting = None
+        assert isinstance(pool, HTTP2Pool)
+        other = pool.over_http1()
+        connection.abandon()
+        if other is None:
+            detail = "the upstream takes no extended CONNECT (RFC 8441)"
+            _log.warn("upstream {upstream}: {detail}", upstream=self._backend.upstream.model.name, detail=detail)
+            self._give_up(502, detail)
+        else:
+            self._tried = {*self._tried, pool}
+            self._go_to(other)
+
+    def response_started(self, head: ResponseHead, length: int, data: bytes, ended: bool) -> None:
+        """See ``Receiver``."""
+        if not self.upgrade.bound or head.status >= 300:
+            super().response_started(head, length, data, ended)
+            return
+        connection = self._connection
+        self.response_failed("bad_response", f"status {head.status} in place of the other protocol", False)
+        if connection is not None and not ended:
+            connection.abandon()
 
     def switched(self, head: ResponseHead, data: bytes) -> None:
         """See ``Receiver``."""
         connection, self._connection = self._connection, None
-        assert isinstance(connection, UpstreamConnection)
+        assert isinstance(connection, UpstreamConnection | ConnectRequest)
         self.status = head.status
         # Nothing is slow about a conversation that lasts for hours.
         self.metrics.done(head.status, monotonic() - self._started)

@@ -93,6 +93,15 @@ class RequestFields:
             fields.append((name, value.strip(b" \t")))
         return fields, chunked, data[end + 2 :]
 
+    def read_once(self, data: bytes) -> list[Pair]:
+        """Give the fields of a request without a body whose lines are never the same again."""
+        line, _, lines = data.partition(b"\r\n")
+        method, target, _ = line.split(b" ")
+        block = _Block(lines)
+        for name, _ in block.fields:
+            self._mark(name)
+        return [(b":method", method), self._scheme, block.authority, (b":path", target), *block.fields]
+
     def _block(self, lines: bytes) -> _Block:
         block = self._kept.get(lines)
         if block is None:

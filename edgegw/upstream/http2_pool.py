@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -71,9 +72,19 @@ class HTTP2Pool(EndpointPool):
         context: ClientContext | None = None,
         *,
         fields: RequestFields,
+        http1_context: ClientContext | None = None,
     ) -> None:
-        """:param fields: takes requests apart."""
+        """
+        :param fields: takes requests apart.
+        :param http1_context: of TLS that offers nothing but HTTP/1.1; ``None`` where that is never spoken.
+        """
         super().__init__(reactor, upstream, endpoint, metrics, deadlines, origin, name, usable_since, context)
+        self._http1: EndpointPool | None = None
+        self._make_http1: Callable[[], EndpointPool] | None = None
+        if http1_context is not None:
+            self._make_http1 = partial(
+                EndpointPool, reactor, upstream, endpoint, metrics, deadlines, origin, name, usable_since, http1_context
+            )
         self._negotiates = upstream.http_version is HTTPVersion.AUTO
         #: Whether the last connection that was negotiated speaks HTTP/1.1.
         self._speaks_http1 = False
@@ -92,7 +103,8 @@ class HTTP2Pool(EndpointPool):
     def in_flight(self) -> int:
         """Requests that are not answered, those that wait for a connection among them."""
         sharing = sum(one.sharing for one in self._shared)
-        return self.connections - self.idle + self.connecting + sharing + self._counted
+        beside = 0 if self._http1 is None else self._http1.in_flight + self._http1.idle
+        return self.connections - self.idle + self.connecting + sharing + self._counted + beside
 
     @property
     def has_place(self) -> bool:
@@ -102,7 +114,8 @@ class HTTP2Pool(EndpointPool):
     @property
     def idle(self) -> int:
         """Connections that are kept."""
-        return len(self._idle) + sum(one.idle for one in self._shared)
+        beside = 0 if self._http1 is None else self._http1.idle
+        return len(self._idle) + sum(one.idle for one in self._shared) + beside
 
     def _count(self, connection: HTTP2Connection) -> None:
         """Tell the upstream's counters how many requests beyond the first are on a connection."""
@@ -208,6 +221,18 @@ class HTTP2Pool(EndpointPool):
         for waiter in reversed(failed):
             waiter.failed(word, text)
 
+    def over_http1(self) -> EndpointPool | None:
+        """Give connections to the same endpoint for what cannot be asked for over HTTP/2; ``None`` if there are none.
+
+        They are there where ALPN decides, and offer nothing but HTTP/1.1 in it.
+        """
+        if self._http1 is None and self._make_http1 is not None:
+            self._http1 = self._make_http1()
+            self._http1.use(self.watch, self.line)
+            if self._closed:
+                self._http1.close()
+        return self._http1
+
     # --- what becomes of connections --------------------------------------------------------
 
     def build_connection(
@@ -302,6 +327,9 @@ class HTTP2Pool(EndpointPool):
         if self._idle:
             super().drop_idle()
             return
+        if self._http1 is not None and self._http1.idle:
+            self._http1.drop_idle()
+            return
         next(one for one in self._shared if one.idle).retire()
 
     def forget(self, connection: Any) -> None:
@@ -320,6 +348,8 @@ class HTTP2Pool(EndpointPool):
     def close(self) -> None:
         """Close what is unused, and the others when what is on them is answered."""
         super().close()
+        if self._http1 is not None:
+            self._http1.close()
         for connection in list(self._shared):
             connection.retire()
 

@@ -161,6 +161,12 @@ class RequestStream:
             self.pump()
         connection.flush()
 
+    def _enter_head(self) -> None:
+        self._state = _HEAD
+
+    def _enter_body(self) -> None:
+        self._state = _BODY
+
     def _queue(self, data: bytes, ended: bool) -> None:
         decoder = self._decoder
         if decoder is not None and data:

@@ -60,6 +60,10 @@ class UpstreamPool:
         self._deadlines = deadlines
         version = upstream.http_version
         self._context = None if upstream.tls is None else make_client_context(upstream.tls, version)
+        #: For upgrades, where the upstream speaks HTTP/2 and takes none over that.
+        self._http1_context = None
+        if upstream.tls is not None and version is HTTPVersion.AUTO:
+            self._http1_context = make_client_context(upstream.tls)
         #: How requests are told; ``None`` where no endpoint speaks HTTP/2.
         self._fields = None
         if version is not HTTPVersion.HTTP_1_1:
@@ -110,7 +114,10 @@ class UpstreamPool:
             self._reactor, self.model, found.endpoint, self.metrics, self._deadlines, origin, found.name, since,
             self._context,
         )
-        pool = EndpointPool(*arguments) if self._fields is None else HTTP2Pool(*arguments, fields=self._fields)
+        if self._fields is None:
+            pool = EndpointPool(*arguments)
+        else:
+            pool = HTTP2Pool(*arguments, fields=self._fields, http1_context=self._http1_context)
         pool.use(self._watch, self._line)
         return pool
 

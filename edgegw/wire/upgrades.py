@@ -54,6 +54,13 @@ class Handshake:
         """The header lines that ask for it, or tell of it, on one connection."""
         return b"connection: upgrade\r\nupgrade: %b\r\n" % self.protocol
 
+    @property
+    def accept(self) -> bytes:
+        """What answers :attr:`key` (RFC 6455 §4.2.2); empty where there is none."""
+        if self.key is None:
+            return b""
+        return b64encode(sha1(self.key + _GUID, usedforsecurity=False).digest())
+
     def fault(self, head: ResponseHead) -> str:
         """Say what is wrong with a 101; empty where it answers this handshake."""
         if not head.version or b"upgrade" not in head.options:
@@ -61,7 +68,7 @@ class Handshake:
         protocols = _values(head.fields, b"upgrade")
         if len(protocols) != 1 or protocols[0].lower() != self.protocol.lower():
             return "status 101 for another protocol than the one that was asked for"
-        if self.key is not None and _values(head.fields, b"sec-websocket-accept") != [_accept(self.key)]:
+        if self.key is not None and _values(head.fields, b"sec-websocket-accept") != [self.accept]:
             return "status 101 whose Sec-WebSocket-Accept does not answer the key"
         return ""
 
@@ -104,8 +111,3 @@ def _is_key(value: bytes) -> bool:
         return len(value) == 24 and len(b64decode(value, validate=True)) == 16
     except ValueError:
         return False
-
-
-def _accept(key: bytes) -> bytes:
-    """Give what answers a key (RFC 6455 §4.2.2)."""
-    return b64encode(sha1(key + _GUID, usedforsecurity=False).digest())

@@ -45,7 +45,8 @@ _SHAPES = {
     _AUTHORITY: re.compile(rb"[!$-.0-;=A-\[\]_a-z~]+"),
     _HOST: re.compile(rb"[!$-.0-;=A-\[\]_a-z~]+"),
     _PATH: re.compile(rb"/[!\x22$-~]*|\*"),
-    _PROTOCOL: _TOKEN,
+    # As in Upgrade (RFC 9110 §7.8): a name, perhaps with a version.
+    _PROTOCOL: re.compile(_TOKEN.pattern + rb"(?:/" + _TOKEN.pattern + rb")?"),
     _STATUS: re.compile(rb"[1-9][0-9]{2}"),
     _LENGTH: _DIGITS,
 }
