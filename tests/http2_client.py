@@ -170,6 +170,36 @@ class HTTP2Client(Protocol):
         self.flush()
         return stream
 
+    def connect_to(
+        self, path: str = "/", *fields: tuple[str, str], protocol: str | None = "websocket", scheme: str = "https",
+        end: bool = False,
+    ) -> int:
+        """Send an extended CONNECT, in order unless told otherwise; gives its stream."""
+        stream: int = self.h2.get_next_available_stream_id()
+        head = [(":method", "CONNECT"), (":scheme", scheme), (":path", path), (":authority", "a.example")]
+        if protocol is not None:
+            head.append((":protocol", protocol))
+        if protocol == "websocket" and not any(name == "sec-websocket-version" for name, _ in fields):
+            fields = (*fields, ("sec-websocket-version", "13"))
+        self.h2.send_headers(stream, [*(one for one in head if one[1]), *fields], end_stream=end)
+        self.answers[stream] = Answer()
+        self.flush()
+        return stream
+
+    def reset(self, stream: int, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
+        """Send RST_STREAM."""
+        self.h2.reset_stream(stream, code)
+        self.flush()
+
+    async def head(self, stream: int) -> Answer:
+        """Wait for the head of a response."""
+        await until(lambda: bool(self.answers[stream].fields) or self.answers[stream].over or self.lost is not None)
+        return self.answers[stream]
+
+    async def heard(self, stream: int, data: bytes) -> None:
+        """Wait until what has come on a stream ends with something."""
+        await until(lambda: self.answers[stream].body.endswith(data) or self.lost is not None)
+
     def send(self, stream: int, data: bytes, end: bool = False) -> None:
         """Send more of a request's body."""
         self.h2.send_data(stream, data, end_stream=end)
@@ -180,7 +210,9 @@ class HTTP2Client(Protocol):
         self.h2.send_headers(stream, list(fields), end_stream=True)
         self.flush()
 
-    def upload(self, stream: int, left: int, piece: bytes = b"u" * 16_384) -> Callable[[], int]:
+    def upload(
+        self, stream: int, left: int, piece: bytes = b"u" * 16_384, end: bool = True
+    ) -> Callable[[], int]:
         """Send a body as the windows allow; gives what tells how much is left."""
         state = [left]
 
@@ -189,13 +221,30 @@ class HTTP2Client(Protocol):
                 return
             while state[0] and (room := min(self.h2.local_flow_control_window(stream), len(piece), state[0])):
                 state[0] -= room
-                self.h2.send_data(stream, piece[:room], end_stream=not state[0])
+                self.h2.send_data(stream, piece[:room], end_stream=end and not state[0])
             self.flush()
             if state[0]:
                 reactor.callLater(0.005, send)
 
         send()
         return lambda: state[0]
+
+    def send_all(self, stream: int, data: bytes) -> None:
+        """Send data as the windows allow."""
+        at = 0
+
+        def send() -> None:
+            nonlocal at
+            if self.lost is not None or self.answers[stream].over:
+                return
+            while at < len(data) and (room := min(self.h2.local_flow_control_window(stream), 16_384)):
+                self.h2.send_data(stream, data[at : at + room])
+                at += room
+            self.flush()
+            if at < len(data):
+                reactor.callLater(0.002, send)
+
+        send()
 
     async def answer(self, stream: int) -> Answer:
         """Wait for the end of a response."""

@@ -55,7 +55,7 @@ class HTTP2Request:
         self.trailers: list[Pair] = []
         self.ended = False
         self.was_reset: int | None = None
-        self._unsent = b""
+        self._unsent = bytearray()
         self._end: list[Pair] | None = None
 
     def all(self, name: bytes) -> list[bytes]:
@@ -81,8 +81,8 @@ class HTTP2Request:
             size = min(h2.local_flow_control_window(self.stream), h2.max_outbound_frame_size, len(self._unsent))
             if size <= 0:
                 break
-            h2.send_data(self.stream, self._unsent[:size])
-            self._unsent = self._unsent[size:]
+            h2.send_data(self.stream, bytes(self._unsent[:size]))
+            del self._unsent[:size]
         if not self._unsent and self._end is not None:
             trailers, self._end = self._end, None
             if trailers:
