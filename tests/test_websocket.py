@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet import reactor as global_reactor
+from twisted.internet.threads import blockingCallFromThread
 from twisted.trial.unittest import SkipTest, TestCase
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
@@ -21,6 +23,7 @@ from edgegw.model import (
     EndpointKind,
     Filters,
     FixedResponse,
+    Listener,
     PathMatch,
     PathMatchType,
     Route,
@@ -29,6 +32,9 @@ from edgegw.model import (
     Upstream,
     UpstreamTLS,
 )
+from edgegw.proxy.http2 import HTTP2Connection
+from edgegw.proxy.http2_connect import ConnectStream
+from edgegw.proxy.upgraded_tunnel import UpgradedTunnel
 
 from .gateway import (
     SERVER,
@@ -50,8 +56,10 @@ from .gateway import (
     validation,
 )
 
+reactor: Any = global_reactor
+
 PAGE = b"""<!doctype html><title>waiting</title><body><pre id=log></pre><script>
-var log = [], socket = new WebSocket("ws://" + location.host + "/socket", ["chat"]);
+var log = [], socket = new WebSocket(location.origin.replace("http", "ws") + "/socket", ["chat"]);
 socket.binaryType = "arraybuffer";
 function tell(text) { log.push(text); document.getElementById("log").textContent = log.join(" | "); }
 socket.onopen = function () { tell("open " + socket.protocol); socket.send("hello"); };
@@ -243,12 +251,40 @@ class WebSocketTests(TestCase):
 class BrowserTests(TestCase):
     """Headless Chromium."""
 
+    running: RunningGateway
+
     async def test_page(self) -> None:
         """A page that the gateway serves opens a WebSocket, and hears what it sends."""
+        await self.browse(http_listener(), Served(self), "http")
+
+    async def test_page_over_http2(self) -> None:
+        """The same over HTTP/2, on the connection that the page came by."""
+        carried: list[Any] = []
+
+        def look() -> None:
+            (profile,) = self.running.generation._profiles.values()
+            protocols = [transport.protocol for transport in profile.transports]
+            carried.extend(
+                stream for one in protocols if isinstance(one, HTTP2Connection) for stream in one.streams.values()
+                if isinstance(stream, ConnectStream)
+            )
+            carried.extend(one for one in protocols if isinstance(one, UpgradedTunnel))
+
+        def behave(connection: ServerConnection) -> None:
+            blockingCallFromThread(reactor, look)
+            echo(connection)
+
+        pki = Authority()
+        listener = https_listener([pki.issue("localhost", dns=["localhost"], usages=SERVER)])
+        await self.browse(listener, Served(self, behave), "https", "--ignore-certificate-errors")
+        self.assertEqual([type(one) for one in carried], [ConnectStream])
+        counts = self.running.metrics.requests(listener.name, "all", "sockets")
+        self.assertEqual((counts.in_progress, counts.responses[1]), (0, 1))
+
+    async def browse(self, listener: Listener, served: Served, scheme: str, *options: str) -> None:
         chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         if chromium is None:
             raise SkipTest("no Chromium is installed")
-        served = Served(self)
         page = FixedResponse(200, (("content-type", "text/html"),), PAGE)
         held: list[RecordedRequest] = []
 
@@ -269,13 +305,13 @@ class BrowserTests(TestCase):
             ),
             RouteRule(filters=Filters(fixed_response=page)),
         )
-        running = await start_gateway(
-            self, gateway([http_listener()], served.upstream(), other, routes=[Route("all", rules=rules)])
+        self.running = await start_gateway(
+            self, gateway([listener], served.upstream(), other, routes=[Route("all", rules=rules)])
         )
         profile = self.mktemp()
         finished = await run(
             chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server", f"--user-data-dir={profile}",
-            "--dump-dom", f"http://127.0.0.1:{running.address()[1]}/",
+            *options, "--dump-dom", f"{scheme}://127.0.0.1:{self.running.address(listener.name)[1]}/",
         )
         told = "open chat | text hello | bytes 300000 | closed 4001 enough true"
         self.assertIn(told, finished.stdout.decode(), finished.text)

@@ -37,12 +37,13 @@ class ConnectStream(HTTP2Stream):
     :ivar connected: whether the tunnel may still write, or hear of anything.
     """
 
-    __slots__ = ("_closing", "_ended", "_finishing", "_source", "_write_ended", "connected", "protocol")
+    __slots__ = ("_closing", "_ended", "_finishing", "_held", "_source", "_write_ended", "connected", "protocol")
 
     def __init__(self, connection: StreamOwner, id: int, head: HTTP2RequestHead, ended: bool) -> None:
         super().__init__(connection, id, as_upgrade(head), ended)
         self.protocol: Any = None
         self.connected = 0
+        self._held = bytearray()
         self._source: Any = None
         self._write_ended = False
         self._closing = False
@@ -104,7 +105,7 @@ class ConnectStream(HTTP2Stream):
         elif self._responding:
             self._acknowledge()
         else:
-            self._early += data
+            self._held += data
 
     def take_trailers(self, fields: object) -> None:
         """Nothing but data may follow (RFC 9113 §8.5)."""
@@ -159,7 +160,9 @@ class ConnectStream(HTTP2Stream):
         self._connection.codec.send_headers(self.id, ((b":status", b"200"), *without_upgrade(lines)), False)
         self._exchange = None
         self._responding = True
-        early, self._early = self._early, b""
+        early = self._early + bytes(self._held)
+        self._early = b""
+        self._held.clear()
         # The listener's bytes are counted with the frames that they are in.
         tunnel = UpgradedTunnel(upstream, TunnelMetrics(), self._site.deadlines, self.info)
         self.connected = 1

@@ -136,6 +136,7 @@ class _Upgrading(Exchange):
             super().response_started(head, length, data, ended)
             return
         connection = self._connection
+        self._backend.upstream.metrics.response_failures["bad_response"] += 1
         self.response_failed("bad_response", f"status {head.status} in place of the other protocol", False)
         if connection is not None and not ended:
             connection.abandon()
