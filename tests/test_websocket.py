@@ -5,6 +5,7 @@ import shutil
 import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
@@ -23,6 +24,7 @@ from edgegw.model import (
     EndpointKind,
     Filters,
     FixedResponse,
+    HTTPVersion,
     Listener,
     PathMatch,
     PathMatchType,
@@ -55,6 +57,7 @@ from .gateway import (
     until,
     validation,
 )
+from .tls_upstreams import start_command
 
 reactor: Any = global_reactor
 
@@ -246,6 +249,51 @@ class WebSocketTests(TestCase):
         await until(lambda: not reloaded.is_set())
         before.abort()
         self.assertEqual(await talking, ("still here", None))
+
+
+class HAProxyTests(TestCase):
+    """HAProxy, which speaks extended CONNECT at both of its ends."""
+
+    async def test_chain(self) -> None:
+        """From HTTP/1.1 over HTTP/2 to HAProxy, from there over HTTP/2 back, and on over HTTP/1.1."""
+        haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+        if haproxy is None:
+            raise SkipTest("HAProxy is not installed")
+        served = Served(self)
+        path = self.mktemp()[-60:].replace("/", "_")
+        middle = Upstream(
+            "middle", (Endpoint(path, 0, kind=EndpointKind.UNIX),), http_version=HTTPVersion.HTTP_2
+        )
+        routes = [
+            Route(name, listeners=(name,), rules=(RouteRule(backends=(BackendRef(upstream),)),))
+            for name, upstream in (("first", "middle"), ("last", "sockets"))
+        ]
+        listeners = [http_listener(name="first"), http_listener(name="last", address="127.0.0.2")]
+        running = await start_gateway(self, gateway(listeners, served.upstream(), middle, routes=routes))
+        host, port = running.address("last")
+        config = Path(self.mktemp())
+        config.write_text(
+            "defaults\n mode http\n timeout client 30s\n timeout server 30s\n timeout connect 5s\n timeout tunnel 30s\n"
+            f"listen all\n bind unix@{path} proto h2\n server last {host}:{port} proto h2 ws h2\n"
+        )
+        command = start_command(self, haproxy, "-db", "-f", str(config))
+        await until(lambda: Path(path).exists() or command.ended is not None)
+        self.assertIsNone(command.ended, command.output)
+
+        def talk() -> Any:
+            with dial(running, compression=None) as socket:
+                socket.send("Grüße")
+                text = socket.recv()
+                socket.send(b"l" * 5_000_000)
+                size = len(socket.recv())
+                socket.close(4002, "enough")
+                return text, size, socket.subprotocol, socket.close_code
+
+        self.assertEqual(await in_thread(talk), ("Grüße", 5_000_000, "chat", 4002), command.output)
+        self.assertEqual(len(served.seen), 1)
+        self.assertEqual(running.metrics.requests("last", "last", "sockets").responses[1], 1)
+        await until(lambda: not running.metrics.requests("first", "first", "middle").in_progress)
+        await until(lambda: not running.metrics.requests("last", "last", "sockets").in_progress)
 
 
 class BrowserTests(TestCase):

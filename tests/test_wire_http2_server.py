@@ -579,6 +579,20 @@ class FloodTests(ServerCase):
             one.output_read()
         self.assertTrue(one.closed)
 
+    def test_pieces_are_no_flood(self) -> None:
+        """A client that reads frames piece by piece, with a small window, acknowledges each, the last few bytes too."""
+        one = server()
+        one.receive(headers(1, GET))
+        one.send_headers(1, [(b":status", b"200")], False)
+        for _ in range(2000):
+            while size := one.sendable(1):
+                one.send_data(1, bytes(min(size, 16_384)), False)
+            for size in (9, 40, 1000, 7000, 8335):
+                one.receive(window_update(0, size) + window_update(1, size))
+                one.send_data(1, bytes(one.sendable(1)), False)
+            one.take_output()
+        self.assertFalse(one.closed)
+
     def test_downloads_are_no_flood(self) -> None:
         """A client that acknowledges each frame of a long download is no nuisance."""
         one = server()

@@ -23,7 +23,8 @@ class Limits:
     :ivar max_resets: streams that the client resets, or makes the server reset, per :attr:`interval`.
     :ivar max_useless_frames: frames that ask for nothing, per :attr:`interval`: PING, SETTINGS, PRIORITY, unknown ones,
         empty DATA, tiny or superfluous WINDOW_UPDATE, anything on closed streams.  Two for each frame of DATA or
-        HEADERS that was sent are free: who measures or opens windows while it receives is no nuisance.
+        HEADERS that was sent are free, and one for each 512 bytes of data: who measures or opens windows while it
+        receives is no nuisance.
     :ivar max_unread_answers: answers to frames (SETTINGS, PING, RST_STREAM) that may wait in output
         that the peer does not read.
     :ivar interval: seconds.

@@ -28,6 +28,8 @@ __all__ = ["ReceivingHalf"]
 
 #: A WINDOW_UPDATE that opens a shut window by less than this is of no use.
 _TINY = 64
+#: Frames that are wasted by such a one.  Peers whose buffer is about as large as a frame do that now and then.
+_DRIBBLE = 4
 #: Pieces of an unfinished frame that are kept apart: each costs more than the few bytes it may have.
 _MOST_PIECES = 64
 #: Blocks of which is kept what they said, and the size of their lists up to which it is.
@@ -320,7 +322,8 @@ class ReceivingHalf(ConnectionFrames):
         if before <= 0 < before + increment:
             self._events.append(WindowOpened(stream))
             if increment < _TINY:
-                self._earned = 0
+                # What it lets us send would earn more than it costs.
+                self._waste(_DRIBBLE)
         self._waste()
 
     def _own_message_ended(self, one: Stream) -> None:

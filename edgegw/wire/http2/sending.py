@@ -19,6 +19,8 @@ __all__ = ["SendingHalf"]
 _NONE: frozenset[bytes] = frozenset()
 #: Most of the frames that may be earned in advance.
 _MOST_EARNED = 2000
+#: One is earned by so many bytes of data, as a power of two: peers that read a frame piece by piece acknowledge each.
+_EARNED_BY = 9
 
 
 class SendingHalf:
@@ -138,14 +140,14 @@ class SendingHalf:
             output.append(frames.frame(frames.DATA, 0, stream, data[at : at + most]))
             at += most
             if self._earned < _MOST_EARNED:
-                self._earned += 2
+                self._earned += 2 + (most >> _EARNED_BY)
         length = size - at
         if length or ended:
             flags = 1 if ended else 0
             output.append(frames.FRAME_HEAD.pack(0, length, 0, flags, stream))
             output.append(data[at:] if at else data)
         if self._earned < _MOST_EARNED:
-            self._earned += 2
+            self._earned += 2 + (length >> _EARNED_BY)
         if ended:
             self._end_locally(one)
         return True
