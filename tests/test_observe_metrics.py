@@ -47,6 +47,8 @@ def used() -> Metrics:
     listener.refuse(Reason.MAX_CONNECTIONS)
     listener.dynamic_certificates().kept += 1
     listener.recheck_closed(Reason.CERTIFICATE_REVOKED)
+    listener.http2_ended("ping_flood")
+    listener.http2_reset("client", "CANCEL")
     listener.handshake_done(0.002, "TLSv1.3", "TLS_AES_128_GCM_SHA256", "X25519", False, CertificateStatus.VERIFIED)
     listener.handshake_failed(Reason.NO_CERTIFICATE, 0.003)
     metrics.requests("web", "api", "app").done(200, 0.02)

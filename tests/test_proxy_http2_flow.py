@@ -18,6 +18,7 @@ from edgegw.api import BackendRequest, BackendResponse
 from edgegw.model import BackendRef, Compression, Filters, HTTP2Settings, HTTPSettings, Route, RouteRule
 from edgegw.proxy.http2 import HTTP2Connection
 from edgegw.wire.http2 import PREFACE
+from edgegw.wire.http2.frames import frame
 from tests.gateway import (
     RecordedRequest,
     answer,
@@ -326,12 +327,45 @@ class TimeTests(HTTP2Tests):
                 return got
 
         settings_frame = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-        for data, code in [
-            (settings_frame, ErrorCodes.SETTINGS_TIMEOUT), (b"", ErrorCodes.SETTINGS_TIMEOUT),
-            (settings_frame + b"\x00\x00\x00\x04\x01\x00\x00\x00\x00\x00\x00\x05\x01", ErrorCodes.PROTOCOL_ERROR),
+        for data, code, reason in [
+            (settings_frame, ErrorCodes.SETTINGS_TIMEOUT, b"settings_timeout"),
+            (b"", ErrorCodes.SETTINGS_TIMEOUT, b"settings_timeout"),
+            (
+                settings_frame + b"\x00\x00\x00\x04\x01\x00\x00\x00\x00\x00\x00\x05\x01",
+                ErrorCodes.PROTOCOL_ERROR, b"frame_timeout",
+            ),
         ]:
             got = await in_thread(silent, data)
-            self.assertEqual(got[-8:], b"\0\0\0\0" + int(code).to_bytes(4, "big"), data)
+            self.assertTrue(got.endswith(b"\0\0\0\0" + int(code).to_bytes(4, "big") + reason), (data, got))
+
+    async def test_never_between_frames(self) -> None:
+        """A client that sends without a pause always has a frame under way, and goes on for as long as it likes."""
+        await self.start(http=HTTPSettings(head_timeout=0.3))
+        client = await self.connect()
+        stream = client.ask(method="POST", end=False)
+        data = frame(0, 0, stream, b"x" * 100) * 30 + frame(0, 1, stream, b"")
+        for at in range(0, len(data), 109):
+            # The first piece ends within a frame, and so do all others.
+            client.transport.write(data[:50] if not at else data[at - 59 : at + 50])
+            await deferLater(reactor, 0.05)
+        client.transport.write(data[at + 50 :])
+        self.assertEqual((await client.answer(stream)).status, 200)
+        self.assertEqual(len(self.upstream.requests[-1].body), 3000)
+
+    async def test_dribbled(self) -> None:
+        """A response that is taken byte by byte is no better than one that is not taken."""
+        await self.start(big, http=HTTPSettings(write_timeout=0.5))
+        client = await self.connect()
+        client.reads = lambda stream: False
+        stream = client.ask("/big")
+        await until(lambda: len(client.answers[stream].body) >= 65_535)
+        while not client.answers[stream].over:
+            client.h2.increment_flow_control_window(100)
+            client.h2.increment_flow_control_window(100, stream)
+            client.flush()
+            await deferLater(reactor, 0.1)
+        self.assertEqual(client.answers[stream].code, ErrorCodes.CANCEL)
+        self.assertIsNone(client.lost)
 
     async def test_body_stops(self) -> None:
         """408, and the connection goes on."""

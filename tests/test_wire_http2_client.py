@@ -134,7 +134,7 @@ class ClientTests(SynchronousTestCase):
             events = one.receive(headers(1, [(b":status", b"102")], 4))
             if one.closed:
                 break
-        self.assertEqual(events[-1].reason, "useless-frames")  # type: ignore[union-attr]
+        self.assertEqual(events[-1].reason, "interim_response_flood")  # type: ignore[union-attr]
 
     def test_push_is_off(self) -> None:
         """The settings say that nothing is to be pushed."""

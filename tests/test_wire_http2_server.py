@@ -467,22 +467,22 @@ class FloodTests(ServerCase):
     def test_useless_frames(self) -> None:
         """Each kind of frame that asks for nothing."""
         for name, data in {
-            "ping": frame(6, 0, 0, bytes(8)),
-            "settings": SETTINGS,
-            "settings acknowledged": frame(4, 1, 0, b""),
-            "priority": frame(2, 0, 3, bytes(5)),
-            "unknown": frame(99, 0, 0, b""),
-            "empty data": frame(0, 0, 1, b""),
-            "padding": frame(0, 8, 1, b"\0"),
-            "window update": window_update(0, 1),
-            "window update of a stream": window_update(1, 1),
-            "goaway": frame(7, 0, 0, bytes(8)),
-            "reset again and again": rst_stream(1, 8),
+            "ping_flood": frame(6, 0, 0, bytes(8)),
+            "settings_flood": SETTINGS,
+            "settings_flood of acknowledgements": frame(4, 1, 0, b""),
+            "priority_flood": frame(2, 0, 3, bytes(5)),
+            "unknown_frame_flood": frame(99, 0, 0, b""),
+            "empty_data_flood": frame(0, 0, 1, b""),
+            "empty_data_flood of padding": frame(0, 8, 1, b"\0"),
+            "window_update_flood": window_update(0, 1),
+            "window_update_flood on a stream": window_update(1, 1),
+            "goaway_flood": frame(7, 0, 0, bytes(8)),
+            "closed_stream_flood": rst_stream(1, 8),
         }.items():
             one = server()
             one.receive(headers(1, POST, 4))
             self.assertEqual(
-                (name, self.flood(one, data)), (name, ("ENHANCE_YOUR_CALM", "useless-frames"))
+                (name, self.flood(one, data)), (name, ("ENHANCE_YOUR_CALM", name.split()[0]))
             )
 
     def test_answers_not_read(self) -> None:
@@ -537,13 +537,16 @@ class FloodTests(ServerCase):
             ("open", "rst"), ("get", "rst"), ("get", "window 0"), ("get", "window over"), ("malformed",),
             ("get", "data"), ("get", "priority"), ("oversized",), ("get", "get"),
         ):
-            self.assertEqual((pieces, self.resets(*pieces)), (pieces, ("ENHANCE_YOUR_CALM", "reset-flood")))
+            reason = "reset_flood" if "rst" in pieces else "provoked_reset_flood"
+            if "oversized" in pieces:
+                reason = "header_list"
+            self.assertEqual((pieces, self.resets(*pieces)), (pieces, ("ENHANCE_YOUR_CALM", reason)))
 
     def test_too_many_streams_again_and_again(self) -> None:
         """So are streams past the limit."""
         one = server(Limits(max_concurrent_streams=1))
         pieces = [headers(stream, GET) for stream in range(1, 1001, 2)]
-        self.assertEqual(self.flood(one, *pieces, most=500), ("ENHANCE_YOUR_CALM", "reset-flood"))
+        self.assertEqual(self.flood(one, *pieces, most=500), ("ENHANCE_YOUR_CALM", "too_many_streams"))
 
     def test_continuations(self) -> None:
         """A field block has an end, in frames and in bytes."""
@@ -552,11 +555,11 @@ class FloodTests(ServerCase):
             one.receive(frame(1, 1, 1, block(GET)))
             self.assertTrue(one.unfinished)
             self.assertEqual(
-                self.flood(one, frame(9, 0, 1, piece), most=40), ("ENHANCE_YOUR_CALM", "continuation-flood")
+                self.flood(one, frame(9, 0, 1, piece), most=40), ("ENHANCE_YOUR_CALM", "continuation_flood")
             )
         one = server()
         one.receive(frame(1, 1, 1, block(GET)))
-        self.assertEqual(self.flood(one, frame(9, 0, 1, bytes(16_000)), most=20), ("ENHANCE_YOUR_CALM", "header-list"))
+        self.assertEqual(self.flood(one, frame(9, 0, 1, bytes(16_000)), most=20), ("ENHANCE_YOUR_CALM", "header_list"))
 
     def test_bomb(self) -> None:
         """A list that grows out of a few bytes is given up, and costs no more than the limit."""
@@ -592,6 +595,65 @@ class FloodTests(ServerCase):
                 one.send_data(1, bytes(one.sendable(1)), False)
             one.take_output()
         self.assertFalse(one.closed)
+
+    def test_dribble_by_settings(self) -> None:
+        """The windows of all streams at once, opened byte by byte."""
+        one = server()
+        one.receive(setting(4, 0))
+        for stream in range(1, 200, 2):
+            one.receive(headers(stream, GET))
+            one.send_headers(stream, [(b":status", b"200")], False)
+        for window in range(1, 50):
+            events = one.receive(setting(4, window))
+            if one.closed:
+                break
+            for stream in range(1, 200, 2):
+                one.send_data(stream, b"x" * one.sendable(stream), False)
+            one.take_output()
+            one.output_read()
+        self.assertEqual(events[-1].reason, "window_update_flood")  # type: ignore[union-attr]
+
+    def test_windows_opened_by_settings(self) -> None:
+        """A client that opens all windows at once, by much, is no nuisance."""
+        one = server(Limits(max_useless_frames=10))
+        one.receive(setting(4, 0))
+        for stream in range(1, 200, 2):
+            one.receive(headers(stream, GET))
+        one.receive(setting(4, 65_535))
+        self.assertFalse(one.closed)
+
+    def test_begun(self) -> None:
+        """What is unfinished can be told from what was: a frame, or a whole field block."""
+        one = server()
+        one.receive(headers(1, POST, 4))
+        data = frame(0, 0, 1, b"x" * 100)
+        begun = []
+        for piece in (data[:50], data[50:70], data[70:] + data[:5], data[5:12], data[12:] + data[:50], data[50:]):
+            one.receive(piece)
+            begun.append(one.begun if one.unfinished else 0)
+        self.assertEqual([number and number - begun[0] for number in begun], [0, 0, 1, 1, 2, 0])
+        first = one.begun
+        pieces = frame(1, 1, 3, block(GET[:2])) + frame(9, 0, 3, b"") * 2
+        one.receive(pieces[:-3])
+        second = one.begun
+        one.receive(pieces[-3:] + frame(9, 4, 3, block(GET[2:]))[:-1])
+        self.assertNotEqual(first, second)
+        self.assertEqual(second, one.begun)
+
+    def test_table_size_updates(self) -> None:
+        """A block needs two updates of the table's size at most, and may have no more."""
+        self.assertEqual(outcome(server(), frame(1, 5, 1, b"\x20\x3f\xe1\x1f" + block(GET))), "RequestReceived")
+        self.assertEqual(
+            outcome(server(), frame(1, 5, 1, b"\x20" * 3 + block(GET))), ("connection", ErrorCode.COMPRESSION_ERROR)
+        )
+
+    def test_many_literals(self) -> None:
+        """Fields cost more than the bytes they take; so many that nobody sends them are not looked at to their end."""
+        limits = Limits(max_fields=10, max_cookie_crumbs=10)
+        for literal in (b"\0\x01x\0", b"\x40\x01x\0"):
+            one = server(limits)
+            self.assertEqual(outcome(one, frame(1, 5, 1, block(GET) + literal * 70)), "RequestOversized")
+            self.assertEqual(outcome(one, frame(1, 5, 3, block(GET) + literal * 80)), ("connection", CALM))
 
     def test_downloads_are_no_flood(self) -> None:
         """A client that acknowledges each frame of a long download is no nuisance."""

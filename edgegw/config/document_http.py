@@ -169,7 +169,10 @@ HTTP2: Final = Record(
             _http2, "prior_knowledge", Boolean(), "Whether clients of HTTP listeners may begin with HTTP/2 at once."
         ),
         setting(
-            _http2, "max_concurrent_streams", Integer(1, 10_000), "Requests of one connection at a time; others wait."
+            _http2,
+            "max_concurrent_streams",
+            Integer(1, 10_000),
+            "Requests of one connection at a time; further ones are refused.",
         ),
         setting(
             _http2,
@@ -188,6 +191,15 @@ HTTP2: Final = Record(
         ),
         setting(
             _http2,
+            "max_continuations",
+            Integer(0, 1000),
+            "CONTINUATION frames of one header list; past it the connection ends.",
+        ),
+        setting(
+            _http2, "max_cookie_crumbs", Integer(1, 10_000), "Cookie fields, which upstreams get as one; past it 431."
+        ),
+        setting(
+            _http2,
             "max_resets",
             Integer(1, 1_000_000),
             "Requests that a client takes back, or that are malformed, in ten seconds; past it the connection ends.",
@@ -197,6 +209,12 @@ HTTP2: Final = Record(
             "max_useless_frames",
             Integer(1, 1_000_000),
             "Frames that ask for nothing, in ten seconds; past it the connection ends.",
+        ),
+        setting(
+            _http2,
+            "max_unread_answers",
+            Integer(1, 1_000_000),
+            "Answers to frames that a client leaves unread; past it the connection ends.",
         ),
         setting(
             _http2,

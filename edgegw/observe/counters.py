@@ -142,6 +142,9 @@ class ListenerMetrics:
     :ivar refused: connections that a limit turned away before anything else was done with them, by reason code.
     :ivar rechecked: established connections that were closed because their certificate no longer passes, by reason
         code.
+    :ivar http2_endings: HTTP/2 connections that were ended because of what the client did, by
+        :class:`edgegw.wire.http2.Reason`.
+    :ivar http2_resets: streams of HTTP/2 that were reset, by who did it and the error code's name.
     :ivar tls: connections whose handshake succeeded, by its parameters.
     :ivar handshake_failures: handshakes that failed or were refused, by reason code.
     :ivar handshake_seconds: from accept to the handshake's end, good or bad.
@@ -161,6 +164,8 @@ class ListenerMetrics:
         "handshake_failures",
         "handshake_seconds",
         "handshakes_in_progress",
+        "http2_endings",
+        "http2_resets",
         "last_fingerprints",
         "last_ids",
         "rechecked",
@@ -178,6 +183,8 @@ class ListenerMetrics:
         self.dynamic: DynamicCertificateMetrics | None = None
         self.refused: dict[str, int] = {}
         self.rechecked: dict[str, int] = {}
+        self.http2_endings: dict[str, int] = {}
+        self.http2_resets: dict[tuple[str, str], int] = {}
         self.tls: dict[TLSKey, int] = {}
         self.handshake_failures: dict[str, int] = {}
         self.handshake_seconds = Histogram(HANDSHAKE_SECONDS)
@@ -194,6 +201,15 @@ class ListenerMetrics:
     def refuse(self, reason: str) -> None:
         """Count a connection that was turned away."""
         count_code(self.refused, reason)
+
+    def http2_ended(self, reason: str) -> None:
+        """Count an HTTP/2 connection that was ended because of what the client did."""
+        self.http2_endings[reason] = self.http2_endings.get(reason, 0) + 1
+
+    def http2_reset(self, by: str, code: str) -> None:
+        """Count a stream that ``client`` or ``gateway`` reset."""
+        key = by, code
+        self.http2_resets[key] = self.http2_resets.get(key, 0) + 1
 
     def recheck_closed(self, reason: str) -> None:
         """Count an established connection that was closed because its certificate no longer passes."""

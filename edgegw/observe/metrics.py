@@ -49,6 +49,7 @@ from edgegw.observe.counters import (
 )
 from edgegw.observe.families import counter as _counter
 from edgegw.observe.families import gauge as _gauge
+from edgegw.observe.http2_families import http2_families
 from edgegw.observe.tunnel_families import bytes_by_listener, tunnel_families
 from edgegw.observe.upstream_families import endpoint_families
 
@@ -277,6 +278,7 @@ class _Families(Collector):
                         for name, m in listeners
                         for (version, cipher, group, resumed, certificate), n in m.tls.items()))
 
+        yield from http2_families(listeners)
         yield from _dynamic_certificates([(name, m.dynamic) for name, m in listeners if m.dynamic is not None])
 
     def _of_policies(self) -> Iterator[Metric]:

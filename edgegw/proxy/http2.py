@@ -28,12 +28,14 @@ from edgegw.wire.http2 import (
     Event,
     GoAwayReceived,
     PingAcknowledged,
+    Reason,
     RequestOversized,
     RequestReceived,
     ServerConnection,
     StreamReset,
     TrailersReceived,
     WindowOpened,
+    code_name,
 )
 
 __all__ = ["HTTP2Connection"]
@@ -69,6 +71,7 @@ class HTTP2Connection(SendingConnection):
         self._requests = 0
         self._heard = self._asked = False
         self._sent_before = 0
+        self._begun = 0
         # Until when something must have happened; :meth:`deadline_passed` looks which it was.
         self._settled_until = self._unfinished_until = self._idle_until = inf
         self._silent_until = self._drained_until = inf
@@ -134,7 +137,8 @@ class HTTP2Connection(SendingConnection):
         if self._state == _CLOSING:
             return
         if codec.unfinished:
-            if self._unfinished_until == inf:
+            if codec.begun != self._begun or self._unfinished_until == inf:
+                self._begun = codec.begun
                 self._unfinished_until = self._watch(self.site.http.head_timeout)
         else:
             self._unfinished_until = inf
@@ -166,6 +170,7 @@ class HTTP2Connection(SendingConnection):
             if (stream := self.streams.get(event.stream)) is not None:
                 stream.take_trailers(event.fields)
         elif isinstance(event, StreamReset):
+            self.count_reset("client" if event.reason is Reason.PEER else "gateway", event.code)
             if (stream := self.streams.get(event.stream)) is not None:
                 stream.lost()
         elif isinstance(event, RequestOversized):
@@ -177,10 +182,7 @@ class HTTP2Connection(SendingConnection):
             self._state = max(self._state, _DRAINING)
             self._close_if_idle()
         elif isinstance(event, ConnectionFault):
-            _log.info(
-                "HTTP/2 connection of {peer} on {listener}: {reason}: {detail}",
-                peer=self.info.peer, listener=self.info.listener, reason=str(event.reason), detail=event.detail,
-            )
+            self._ended(event.reason, event.detail)
             self._close()
 
     # --- streams ------------------------------------------------------------------------------
@@ -195,6 +197,10 @@ class HTTP2Connection(SendingConnection):
             self._idle_until = self._watch(self.site.http.keep_alive_timeout)
         elif not self._receiving:
             self._close_if_idle()
+
+    def count_reset(self, by: str, code: int) -> None:
+        """See ``StreamOwner``."""
+        self.site.metrics.http2_reset(by, code_name(code))
 
     def gate_waits(self) -> None:
         """See ``StreamOwner``."""
@@ -214,13 +220,13 @@ class HTTP2Connection(SendingConnection):
             unsent = self.transport.unsent
             taken = self._sent - unsent
             if unsent and taken == self._taken:
-                self._cut("takes nothing")
+                self._cut(Reason.WRITE_TIMEOUT, "the client takes nothing")
                 return
             self._taken = taken
             self._stalled_until = now + http.write_timeout if unsent else inf
         if self._silent_until <= now and http2.ping_interval is not None:
             if not self._heard and self._asked:
-                self._cut("does not answer")
+                self._cut(Reason.PING_TIMEOUT, "the client does not answer")
                 return
             # Who is sent something takes it first: the answer would be long in coming.
             self._asked = not self._heard and self._sent == self._sent_before
@@ -233,10 +239,10 @@ class HTTP2Connection(SendingConnection):
         if self._settled_until <= now:
             self._settled_until = inf
             if not self.codec.settings_acknowledged:
-                self._give_up(ErrorCode.SETTINGS_TIMEOUT)
+                self._give_up(ErrorCode.SETTINGS_TIMEOUT, Reason.SETTINGS_TIMEOUT, "no SETTINGS in time, or no answer")
                 return
         if self._unfinished_until <= now:
-            self._give_up(ErrorCode.PROTOCOL_ERROR)
+            self._give_up(ErrorCode.PROTOCOL_ERROR, Reason.FRAME_TIMEOUT, "a frame or field block has no end")
             return
         if self._idle_until <= now:
             self._drain()
@@ -285,9 +291,18 @@ class HTTP2Connection(SendingConnection):
         elif not self._receiving and self._state != _CLOSING:
             self.flush()
 
-    def _give_up(self, code: ErrorCode) -> None:
+    def _ended(self, reason: Reason, detail: str) -> None:
+        """Note that the client brought the connection to its end."""
+        self.site.metrics.http2_ended(reason)
+        _log.info(
+            "HTTP/2 connection of {peer} on {listener}: {reason}: {detail}",
+            peer=self.info.peer, listener=self.info.listener, reason=str(reason), detail=detail,
+        )
+
+    def _give_up(self, code: ErrorCode, reason: Reason, detail: str) -> None:
         """Close at once, and say why."""
-        self.codec.go_away(code)
+        self._ended(reason, detail)
+        self.codec.go_away(code, reason=reason)
         self._close()
 
     def _close(self) -> None:
@@ -308,11 +323,8 @@ class HTTP2Connection(SendingConnection):
         if transport.connected:
             self._look_again()
 
-    def _cut(self, why: str) -> None:
-        _log.info(
-            "HTTP/2 connection of {peer} on {listener}: the client {why}",
-            peer=self.info.peer, listener=self.info.listener, why=why,
-        )
+    def _cut(self, reason: Reason, detail: str) -> None:
+        self._ended(reason, detail)
         self._state = _CLOSING
         self._lose_streams()
         self.transport.abortConnection()

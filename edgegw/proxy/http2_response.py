@@ -57,6 +57,12 @@ class StreamOwner(Protocol):
     def over(self, stream: RespondingStream) -> None:
         """A stream has ended."""
 
+    def count_reset(self, by: str, code: int) -> None:
+        """A stream was reset.
+
+        :param by: ``client`` or ``gateway``.
+        """
+
     def gate_waits(self) -> None:
         """The gate has a decision to wait for: the next request gets another."""
 
@@ -98,7 +104,7 @@ class RespondingStream:
         self._offset = 0
         self._ending: Pairs | None = None
         self._producer: Any = None
-        self._moved = False
+        self._moved = 0
 
     # --- the response -------------------------------------------------------------------------
 
@@ -205,6 +211,7 @@ class RespondingStream:
             return
         if ended:
             self._ending = trailers
+        waited = self._queued
         if data:
             if self._queue is None:
                 self._queue = deque()
@@ -215,8 +222,8 @@ class RespondingStream:
         self.send_some(self._queued)
         if self._queued:
             self._hold_upstream()
-            if self.deadline == inf:
-                self._moved = False
+            if not waited:
+                self._moved = 0
                 self._watch_response()
 
     def _hold_upstream(self) -> None:
@@ -258,8 +265,7 @@ class RespondingStream:
                 break
         self._queued -= sent
         connection.queued -= sent
-        if sent:
-            self._moved = True
+        self._moved += sent
         if not queue and self._ending is not None:
             if self._ending:
                 codec.send_headers(self.id, self._ending, True)
@@ -289,6 +295,7 @@ class RespondingStream:
         if not self._request_ended:
             # RFC 9113 §8.1: the response does not depend on the rest of the request.
             connection.codec.reset(self.id, ErrorCode.NO_ERROR)
+            connection.count_reset("gateway", ErrorCode.NO_ERROR)
         self._end()
         connection.written(size)
 

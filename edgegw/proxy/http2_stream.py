@@ -8,6 +8,7 @@ What the upstream does not take is not acknowledged, and the client stops when i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from twisted.logger import Logger
 
@@ -27,6 +28,9 @@ __all__ = ["HTTP2Stream"]
 
 _UNSUPPORTED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 _ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+#: Bytes of a response that waits which a client takes in ``write_timeout`` at least: one that opens its window byte by
+#: byte holds the stream no longer than one that never does.
+LEAST_TAKEN: Final = 1024
 _log = Logger("edgegw.http")
 
 
@@ -46,7 +50,7 @@ class HTTP2Stream(RespondingStream):
         self._gate = connection.gate
         self._gate_is_own = False
         self._started = False
-        self._early = b""
+        self._early: list[bytes] = []
         self._chunked = False
         self._limit: int | None = None
         self._rules: TrailerRules | None = None
@@ -140,7 +144,7 @@ class HTTP2Stream(RespondingStream):
         self._limit = limit
         self._rules = rules
         self._started = True
-        early, self._early = self._early, b""
+        early, self._early = b"".join(self._early), []
         ended = self._request_ended
         wire = self._frame(exchange, early, ended)
         if wire is None:
@@ -171,7 +175,7 @@ class HTTP2Stream(RespondingStream):
 
         :param size: what it takes of the windows.
         """
-        self._early += data
+        self._early.append(data)
         self._unacknowledged += size
         self._request_ended = ended
 
@@ -185,7 +189,7 @@ class HTTP2Stream(RespondingStream):
                 # Nobody wants the rest.
                 self._acknowledge()
             else:
-                self._early += data
+                self._early.append(data)
             return
         wire = self._frame(exchange, data, ended)
         if wire is None:
@@ -263,8 +267,8 @@ class HTTP2Stream(RespondingStream):
     def deadline_passed(self) -> None:
         """See ``Deadlines``: the client neither sends nor takes anything."""
         if self._queued:
-            if self._moved:
-                self._moved = False
+            if self._moved >= LEAST_TAKEN:
+                self._moved = 0
                 self._watch_response()
             else:
                 self._abandon()
@@ -292,6 +296,7 @@ class HTTP2Stream(RespondingStream):
             self._sent_all(0)
             return
         codec.reset(self.id, code)
+        self._connection.count_reset("gateway", code)
         self._end()
         self._connection.written(0)
 
@@ -301,7 +306,7 @@ class HTTP2Stream(RespondingStream):
         self._abandon()
 
     def _end(self) -> None:
-        self._early = b""
+        self._early = []
         self._started = True
         if self._gate_is_own:
             self._gate.close()

@@ -69,7 +69,7 @@ class ClientConnection(ReceivingHalf):
         self.send_headers(stream, fields, ended, never_indexed)
         return stream
 
-    def _count_refusal(self) -> None:
+    def _count_refusal(self, reason: Reason) -> None:
         # Each of these costs a request of ours.
         pass
 
@@ -107,7 +107,7 @@ class ClientConnection(ReceivingHalf):
             if self._is_idle(stream):
                 raise CodecFault(ErrorCode.PROTOCOL_ERROR, Reason.PROTOCOL, "HEADERS on an idle stream")
             if self._gone.was_reset_here(stream):
-                self._waste()
+                self._waste(Reason.CLOSED_STREAMS)
             elif self._gone.was_reset_by_peer(stream):
                 self._refuse(stream, ErrorCode.STREAM_CLOSED, Reason.STREAM_CLOSED, "HEADERS after RST_STREAM")
             else:
@@ -133,7 +133,7 @@ class ClientConnection(ReceivingHalf):
 
     def _take_head(self, one: Stream, head: ResponseHead, ended: bool) -> None:
         if head.status < 200:
-            self._waste()
+            self._waste(Reason.INTERIM)
             if ended:
                 self._refuse(one.id, ErrorCode.PROTOCOL_ERROR, Reason.MALFORMED, "an interim response with END_STREAM")
                 return

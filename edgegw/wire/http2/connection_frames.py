@@ -12,10 +12,15 @@ from .hpack_decoder import Decoder
 from .limits import Limits
 from .sending import SendingHalf
 
-__all__ = ["ConnectionFrames"]
+__all__ = ["DRIBBLE", "TINY", "ConnectionFrames"]
 
 #: Bytes of GOAWAY's debug data that are given on.
 _MOST_DEBUG = 256
+#: To open a shut window by less than this is of no use.
+TINY = 64
+#: Frames that are wasted by doing so: what it lets us send would earn more than it costs.  Peers whose buffer is about
+#: as large as a frame do it now and then.
+DRIBBLE = 4
 
 
 class ConnectionFrames(SendingHalf):
@@ -28,7 +33,9 @@ class ConnectionFrames(SendingHalf):
         super().__init__(limits, clock)
         self.settings_acknowledged = False
         self._settings_seen = False
-        self._decoder = Decoder(judge, limits.max_header_list, limits.header_table)
+        self._decoder = Decoder(
+            judge, limits.max_header_list, limits.header_table, 4 * (limits.max_fields + limits.max_cookie_crumbs)
+        )
 
     def _take_settings(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -37,7 +44,7 @@ class ConnectionFrames(SendingHalf):
             if payload:
                 raise frame_size_fault("an acknowledgement of SETTINGS with a payload")
             if self.settings_acknowledged:
-                self._waste()
+                self._waste(Reason.SETTINGS)
             else:
                 self._apply_own_settings()
             return
@@ -53,7 +60,7 @@ class ConnectionFrames(SendingHalf):
                 # In between it may have been smaller, which the next block has to say.
                 self._encoder.allow(value)
         if not first:
-            self._waste(1 + len(payload) // 96)
+            self._waste(Reason.SETTINGS, 1 + len(payload) // 96)
         self._apply_settings(values)
         self._answer(frames.frame(frames.SETTINGS, ACK, 0, b""))
         self._events.append(SettingsReceived())
@@ -75,6 +82,7 @@ class ConnectionFrames(SendingHalf):
         if frames.INITIAL_WINDOW_SIZE in values:
             change = values[frames.INITIAL_WINDOW_SIZE] - self._peer_initial_window
             self._peer_initial_window += change
+            opened = 0
             for one in self.streams.values():
                 before = one.send_window
                 one.send_window += change
@@ -82,6 +90,10 @@ class ConnectionFrames(SendingHalf):
                     raise CodecFault(ErrorCode.FLOW_CONTROL_ERROR, Reason.FLOW_CONTROL, "a window past 2^31-1")
                 if before <= 0 < one.send_window:
                     self._events.append(WindowOpened(one.id))
+                    opened += 1
+            if opened and change < TINY:
+                # As tiny WINDOW_UPDATEs on all of them would.
+                self._waste(Reason.WINDOW_UPDATES, DRIBBLE * opened)
 
     def _apply_own_settings(self) -> None:
         """Hold the peer to our settings, which it has taken."""
@@ -98,7 +110,7 @@ class ConnectionFrames(SendingHalf):
             raise protocol_fault("PING on a stream")
         if len(payload) != 8:
             raise frame_size_fault("PING not of 8 bytes")
-        self._waste()
+        self._waste(Reason.PINGS)
         if flags & ACK:
             self._events.append(PingAcknowledged(payload))
         else:
@@ -109,7 +121,7 @@ class ConnectionFrames(SendingHalf):
             raise protocol_fault("GOAWAY on a stream")
         if len(payload) < 8:
             raise frame_size_fault("GOAWAY of less than 8 bytes")
-        self._waste()
+        self._waste(Reason.GOAWAYS)
         last = int.from_bytes(payload[:4], "big") & MAX_WINDOW
         self._peer_goes(last)
         self._events.append(GoAwayReceived(last, int.from_bytes(payload[4:8], "big"), payload[8 : 8 + _MOST_DEBUG]))

@@ -38,18 +38,32 @@ class Reason(StrEnum):
 
     PEER = "peer"  # the other side said so
     PROTOCOL = "protocol"
-    MALFORMED = "malformed-message"
-    FLOW_CONTROL = "flow-control"
-    FRAME_SIZE = "frame-size"
-    STREAM_CLOSED = "stream-closed"
+    MALFORMED = "malformed_message"
+    FLOW_CONTROL = "flow_control"
+    FRAME_SIZE = "frame_size"
+    STREAM_CLOSED = "stream_closed"
     COMPRESSION = "compression"
-    CONCURRENCY = "too-many-streams"
-    HEADER_LIST = "header-list"  # longer than the limit
-    HEADER_BOMB = "header-bomb"  # longer than anybody sends in good faith
-    CONTINUATIONS = "continuation-flood"
-    RESETS = "reset-flood"
-    USELESS_FRAMES = "useless-frames"
-    ANSWERS_NOT_READ = "answers-not-read"
+    CONCURRENCY = "too_many_streams"
+    HEADER_LIST = "header_list"  # longer than the limit
+    HEADER_BOMB = "header_bomb"  # longer than anybody sends in good faith
+    CONTINUATIONS = "continuation_flood"
+    RESETS = "reset_flood"  # the peer's own
+    PROVOKED_RESETS = "provoked_reset_flood"  # those that it made us send
+    PINGS = "ping_flood"
+    SETTINGS = "settings_flood"
+    PRIORITIES = "priority_flood"
+    WINDOW_UPDATES = "window_update_flood"
+    EMPTY_DATA = "empty_data_flood"
+    GOAWAYS = "goaway_flood"
+    INTERIM = "interim_response_flood"
+    UNKNOWN_FRAMES = "unknown_frame_flood"
+    CLOSED_STREAMS = "closed_stream_flood"  # frames on streams that are no more
+    ANSWERS_NOT_READ = "answers_not_read"
+    # Time-outs, which are the owner's to see.
+    SETTINGS_TIMEOUT = "settings_timeout"
+    FRAME_TIMEOUT = "frame_timeout"
+    PING_TIMEOUT = "ping_timeout"
+    WRITE_TIMEOUT = "write_timeout"
 
 
 class CodecFault(Exception):

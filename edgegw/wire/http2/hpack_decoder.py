@@ -20,6 +20,9 @@ __all__ = ["ENTRY_OVERHEAD", "Decoder", "Entry", "HPACKBomb", "HPACKFault"]
 #: What each field counts beside its bytes, in tables and lists (RFC 7541 §4.1, RFC 9113 §6.5.2).
 ENTRY_OVERHEAD = 32
 
+#: Table size updates of a block: the smallest since the one before, and the last (RFC 7541 §4.2).
+_MOST_UPDATES = 2
+
 #: A field, what the judge said of it, and its size.
 Entry = tuple[Field, int, int]
 
@@ -40,13 +43,18 @@ class Decoder:
     :param judge: says what a field is, from its name and value.
     :param max_list: bytes of a list; of a longer one the fields after that are dropped and
         :attr:`oversized` is set.  At four times as many decoding is given up.
+    :param max_literals: fields of a block that are not in the table, beyond which it is given up: each costs a
+        hundred times what the four bytes cost that it may take.
     :ivar oversized: whether the last list was over the limit.
     :ivar generation: changes whenever the table does.
     """
 
-    def __init__(self, judge: Callable[[bytes, bytes], int], max_list: int, max_table: int = 4096) -> None:
+    def __init__(
+        self, judge: Callable[[bytes, bytes], int], max_list: int, max_table: int = 4096, max_literals: int = 2000
+    ) -> None:
         self._judge = judge
         self._max_list = max_list
+        self._max_literals = max_literals
         self._most = max_list * 4
         # Index 0 is nobody's, then the static table, then the dynamic one, newest first.
         self._table: list[Entry] = [((b"", b"", b""), 0, 0), *(self._entry(*field) for field in STATIC_FIELDS)]
@@ -76,6 +84,7 @@ class Decoder:
         append = entries.append
         limit = self._max_list
         total = 0
+        literals = self._max_literals
         at = 0
         end = len(block)
         if self._must_shrink or (end and block[0] & 0xE0 == 0x20):
@@ -96,10 +105,16 @@ class Decoder:
                 elif byte >= 0x40:
                     entry, at = self._literal(block, at, 0x3F)
                     self._insert(entry)
+                    literals -= 1
+                    if literals < 0:
+                        raise HPACKBomb(f"more than {self._max_literals} literals in a block")
                 elif byte >= 0x20:
                     raise HPACKFault("a table size update after a field")
                 else:
                     entry, at = self._literal(block, at, 0x0F)
+                    literals -= 1
+                    if literals < 0:
+                        raise HPACKBomb(f"more than {self._max_literals} literals in a block")
                 total += entry[2]
                 if total <= limit:
                     append(entry)
@@ -148,8 +163,12 @@ class Decoder:
         at = 0
         self.generation += 1
         smallest = self._max_size
+        updates = 0
         try:
             while at < len(block) and block[at] & 0xE0 == 0x20:
+                updates += 1
+                if updates > _MOST_UPDATES:
+                    raise HPACKFault(f"more than {_MOST_UPDATES} table size updates in one block")
                 size, at = _integer(block, at, 0x1F)
                 if size > self._allowed:
                     raise HPACKFault(f"a table size of {size} where {self._allowed} is allowed")

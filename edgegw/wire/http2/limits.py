@@ -18,7 +18,8 @@ class Limits:
     :ivar max_header_list: bytes of a field list by RFC 9113 §6.5.2: each field counts 32 bytes more than it has.
         A request over it is reported for 431; four times as much, or twice as much on the wire, ends the connection.
     :ivar max_fields: fields of a list, cookie crumbs not counted.
-    :ivar max_cookie_crumbs: ``cookie`` fields, which are joined to one (RFC 9113 §8.2.3).
+    :ivar max_cookie_crumbs: ``cookie`` fields, which are joined to one (RFC 9113 §8.2.3).  A request over either is
+        reported for 431; four times as many as both together that are no references to the table end the connection.
     :ivar max_continuations: CONTINUATION frames of a field block, empty ones too.
     :ivar max_resets: streams that the client resets, or makes the server reset, per :attr:`interval`.
     :ivar max_useless_frames: frames that ask for nothing, per :attr:`interval`: PING, SETTINGS, PRIORITY, unknown ones,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from . import frames
-from .connection_frames import ConnectionFrames
+from .connection_frames import DRIBBLE, TINY, ConnectionFrames
 from .errors import CodecFault, ErrorCode, Reason, frame_size_fault, protocol_fault
 from .events import (
     ConnectionFault,
@@ -26,10 +26,6 @@ from .streams import Stream
 
 __all__ = ["ReceivingHalf"]
 
-#: A WINDOW_UPDATE that opens a shut window by less than this is of no use.
-_TINY = 64
-#: Frames that are wasted by such a one.  Peers whose buffer is about as large as a frame do that now and then.
-_DRIBBLE = 4
 #: Pieces of an unfinished frame that are kept apart: each costs more than the few bytes it may have.
 _MOST_PIECES = 64
 #: Blocks of which is kept what they said, and the size of their lists up to which it is.
@@ -38,7 +34,10 @@ LONGEST_KEPT = 4096
 
 
 class ReceivingHalf(ConnectionFrames):
-    """Takes frames apart and keeps the states of streams."""
+    """Takes frames apart and keeps the states of streams.
+
+    :ivar begun: tells apart what is :attr:`unfinished`: another number is another frame, or another field block.
+    """
 
     def __init__(self, limits: Limits, clock: Callable[[], float], preface: bytes) -> None:
         super().__init__(limits, clock)
@@ -46,6 +45,7 @@ class ReceivingHalf(ConnectionFrames):
         self._held: list[bytes] = []
         self._held_size = 0
         self._needed = 0
+        self.begun = 0
         # The field block that is not complete: its stream (0: none), its flags, its pieces and their size.
         self._block_stream = 0
         self._block_flags = 0
@@ -54,7 +54,10 @@ class ReceivingHalf(ConnectionFrames):
 
     @property
     def unfinished(self) -> bool:
-        """Whether a frame or a field block has begun to come: its end is to be awaited for a bounded time only."""
+        """Whether a frame or a field block has begun to come: its end is to be awaited for a bounded time only.
+
+        Of a peer that sends without a pause there is nearly always a frame unfinished, see :attr:`begun`.
+        """
         return self._held_size > 0 or self._block_stream > 0
 
     def receive(self, data: bytes) -> list[Event]:
@@ -77,7 +80,8 @@ class ReceivingHalf(ConnectionFrames):
         try:
             self._take_frames(data)
         except CodecFault as fault:
-            self._output.append(frames.goaway(min(self._highest, self._last_taken), fault.code))
+            last = min(self._highest, self._last_taken)
+            self._output.append(frames.goaway(last, fault.code, fault.reason.encode()))
             self._events.append(ConnectionFault(fault.code, fault.reason, fault.detail))
             self.closed = True
             self.streams.clear()
@@ -117,9 +121,11 @@ class ReceivingHalf(ConnectionFrames):
             if kind < 10:
                 _TAKERS[kind](self, flags, stream & MAX_WINDOW, payload)
             else:
-                self._waste()
+                self._waste(Reason.UNKNOWN_FRAMES)
             at = end
         if at < size:
+            if at and not self._block_stream:
+                self.begun += 1
             self._hold(data[at:] if at else data, needed)
 
     def _hold(self, data: bytes, needed: int) -> None:
@@ -144,6 +150,7 @@ class ReceivingHalf(ConnectionFrames):
         if flags & END_HEADERS:
             self._take_block(stream, flags & END_STREAM > 0, payload)
         else:
+            self.begun += 1
             self._block_stream = stream
             self._block_flags = flags
             self._block = [payload]
@@ -197,7 +204,7 @@ class ReceivingHalf(ConnectionFrames):
         ended = flags & END_STREAM > 0
         length = len(payload)
         if not length and not ended:
-            self._waste()
+            self._waste(Reason.EMPTY_DATA)
         one.unacknowledged += size
         if one.remote_ended:
             self._refuse(stream, ErrorCode.STREAM_CLOSED, Reason.STREAM_CLOSED, "DATA after the end of the message")
@@ -223,13 +230,13 @@ class ReceivingHalf(ConnectionFrames):
 
     def _take_late_data(self, stream: int, size: int) -> None:
         if self._is_ignored(stream):
-            self._waste(0 if size else 1)
+            self._waste(Reason.CLOSED_STREAMS, 0 if size else 1)
         elif self._is_idle(stream):
             raise protocol_fault("DATA on an idle stream")
         elif self._gone.was_reset_here(stream):
             self._gone.take_data(stream, size)
             if not size:
-                self._waste()
+                self._waste(Reason.CLOSED_STREAMS)
         elif self._gone.was_reset_by_peer(stream):
             self._refuse(stream, ErrorCode.STREAM_CLOSED, Reason.STREAM_CLOSED, "DATA after RST_STREAM")
         else:
@@ -241,7 +248,7 @@ class ReceivingHalf(ConnectionFrames):
     def _refuse(self, stream: int, code: ErrorCode, reason: Reason, detail: str, unprocessed: bool = False) -> None:
         """Reset a stream because of what the peer sent on it."""
         self._answer(frames.rst_stream(stream, code))
-        self._count_refusal()
+        self._count_refusal(reason if reason is Reason.CONCURRENCY else Reason.PROVOKED_RESETS)
         one = self.streams.get(stream)
         if one is None:
             # Not to be taken for one that never was when more of it comes.
@@ -252,7 +259,7 @@ class ReceivingHalf(ConnectionFrames):
         self._events.append(StreamReset(stream, code, reason, detail, unprocessed))
 
     @abstractmethod
-    def _count_refusal(self) -> None:
+    def _count_refusal(self, reason: Reason) -> None:
         """Count a stream that the peer brought to its end, by a reset or by a fault."""
 
     @abstractmethod
@@ -266,7 +273,7 @@ class ReceivingHalf(ConnectionFrames):
     def _take_priority(self, flags: int, stream: int, payload: bytes) -> None:
         if not stream:
             raise protocol_fault("PRIORITY on stream 0")
-        self._waste()
+        self._waste(Reason.PRIORITIES)
         if len(payload) != 5 or int.from_bytes(payload[:4], "big") & MAX_WINDOW == stream:
             if len(payload) != 5:
                 fault = frame_size_fault("PRIORITY not of 5 bytes")
@@ -283,10 +290,10 @@ class ReceivingHalf(ConnectionFrames):
         if one is None:
             if not self._is_ignored(stream) and (not stream or self._is_idle(stream)):
                 raise protocol_fault("RST_STREAM on stream 0 or an idle stream")
-            self._waste()
+            self._waste(Reason.CLOSED_STREAMS)
             return
         code = int.from_bytes(payload, "big")
-        self._count_refusal()
+        self._count_refusal(Reason.RESETS)
         self._gone.reset_by_peer(stream)
         self._drop(one)
         self._events.append(
@@ -309,7 +316,7 @@ class ReceivingHalf(ConnectionFrames):
             if one is None:
                 if not self._is_ignored(stream) and self._is_idle(stream):
                     raise protocol_fault("WINDOW_UPDATE on an idle stream")
-                self._waste()
+                self._waste(Reason.CLOSED_STREAMS)
                 return
             before = one.send_window
             one.send_window += increment
@@ -321,10 +328,9 @@ class ReceivingHalf(ConnectionFrames):
                 return
         if before <= 0 < before + increment:
             self._events.append(WindowOpened(stream))
-            if increment < _TINY:
-                # What it lets us send would earn more than it costs.
-                self._waste(_DRIBBLE)
-        self._waste()
+            if increment < TINY:
+                self._waste(Reason.WINDOW_UPDATES, DRIBBLE)
+        self._waste(Reason.WINDOW_UPDATES)
 
     def _own_message_ended(self, one: Stream) -> None:
         """Note that the peer's message on a stream has ended with its fields."""

@@ -189,12 +189,17 @@ class SendingHalf:
         if not self.closed and self._last_taken == frames.LAST_STREAM:
             self._output.append(frames.goaway(frames.LAST_STREAM, ErrorCode.NO_ERROR))
 
-    def go_away(self, code: ErrorCode = ErrorCode.NO_ERROR, last_stream: int | None = None) -> None:
-        """Tell the peer the last of its streams that is taken, by default the last that came; others are ignored."""
+    def go_away(
+        self, code: ErrorCode = ErrorCode.NO_ERROR, last_stream: int | None = None, reason: str = ""
+    ) -> None:
+        """Tell the peer the last of its streams that is taken, by default the last that came; others are ignored.
+
+        :param reason: goes as debug data.
+        """
         if not self.closed:
             last = self._highest if last_stream is None else last_stream
             self._last_taken = min(self._last_taken, last)
-            self._output.append(frames.goaway(self._last_taken, code))
+            self._output.append(frames.goaway(self._last_taken, code, reason.encode()))
 
     # --- what the halves do for each other ------------------------------------------------------
 
@@ -233,16 +238,21 @@ class SendingHalf:
                 ErrorCode.ENHANCE_YOUR_CALM, Reason.ANSWERS_NOT_READ, f"{self._answers} answers that are not read"
             )
 
-    def _waste(self, count: int = 1) -> None:
-        """Count frames that asked for nothing.
+    def _waste(self, reason: Reason, count: int = 1) -> None:
+        """Count frames that asked for nothing; those of all kinds together.
 
+        :param reason: what it is if this one is too many.
         :raises CodecFault: there are too many.
         """
         if self._earned >= count:
             self._earned -= count
         elif self._useless.exceeded(count):
-            raise CodecFault(ErrorCode.ENHANCE_YOUR_CALM, Reason.USELESS_FRAMES, "too many frames of no use")
+            raise CodecFault(ErrorCode.ENHANCE_YOUR_CALM, reason, "too many frames of no use")
 
-    def _count_reset(self) -> None:
+    def _count_reset(self, reason: Reason) -> None:
+        """Count a stream that was reset, or a request that was refused.
+
+        :raises CodecFault: there are too many.
+        """
         if self._resets.exceeded():
-            raise CodecFault(ErrorCode.ENHANCE_YOUR_CALM, Reason.RESETS, "too many streams that were reset")
+            raise CodecFault(ErrorCode.ENHANCE_YOUR_CALM, reason, "too many streams that were reset")

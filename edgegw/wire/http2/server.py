@@ -46,8 +46,8 @@ class ServerConnection(ReceivingHalf):
         """Give the highest number of a stream that the client has opened."""
         return self._highest
 
-    def _count_refusal(self) -> None:
-        self._count_reset()
+    def _count_refusal(self, reason: Reason) -> None:
+        self._count_reset(reason)
 
     def _is_idle(self, stream: int) -> bool:
         return stream > self._highest or not stream & 1
@@ -82,7 +82,7 @@ class ServerConnection(ReceivingHalf):
         existing = self.streams.get(stream)
         if existing is None:
             if self._is_ignored(stream) or self._gone.was_reset_here(stream):
-                self._waste()
+                self._waste(Reason.CLOSED_STREAMS)
             elif self._gone.was_reset_by_peer(stream):
                 self._refuse(stream, ErrorCode.STREAM_CLOSED, Reason.STREAM_CLOSED, "HEADERS after RST_STREAM")
             else:
@@ -130,7 +130,7 @@ class ServerConnection(ReceivingHalf):
             return None
         except TooManyFields:
             # The owner answers 431; who asks for that again and again is at fault as with a reset.
-            self._count_reset()
+            self._count_reset(Reason.HEADER_LIST)
             self._open(stream).remote_ended = ended
             self._events.append(RequestOversized(stream, ended))
             return None
