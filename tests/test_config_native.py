@@ -174,6 +174,7 @@ http2:
   stream_window: 3KiB
   connection_window: 4MiB
   header_table_size: 5
+  max_open_heads_size: 2KiB
   max_continuations: 11
   max_cookie_crumbs: 12
   max_unread_answers: 13
@@ -251,7 +252,7 @@ upstreams:
                         Forwarding(
                             (ip_network("10.0.0.0/8"), ip_network("::1")), "edge", UnderscoreAction.REFUSE, False
                         ),
-                        http2=HTTP2Settings(False, 2, 3072, 4 << 20, 5, 11, 12, 6, 7, 13, 8.0, None, 10.0),
+                        http2=HTTP2Settings(False, 2, 3072, 4 << 20, 5, 2048, 11, 12, 6, 7, 13, 8.0, None, 10.0),
                     ),
                 ),
                 upstreams=(

@@ -394,6 +394,16 @@ class TimeTests(HTTP2Tests):
         self.assertEqual((await client.answer(stream)).code, ErrorCodes.INTERNAL_ERROR)
         self.assert_nothing_counted()
 
+    async def test_head_past_a_shut_window(self) -> None:
+        """A client that has no window for the body gets the head at once."""
+        await self.start(big, http2=HTTP2Settings(ping_interval=None))
+        client = await self.connect()
+        client.reads = lambda stream: False
+        first = client.ask("/big")
+        await until(lambda: len(client.answers[first].body) >= 65_535)
+        second = client.ask("/big")
+        await until(lambda: client.answers[second].status == 200, 5.0)
+
     async def test_window_stays_shut(self) -> None:
         """A client that takes nothing of a response loses it, and no other."""
         await self.start(big, http=HTTPSettings(write_timeout=0.4))

@@ -561,6 +561,24 @@ class FloodTests(ServerCase):
         one.receive(frame(1, 1, 1, block(GET)))
         self.assertEqual(self.flood(one, frame(9, 0, 1, bytes(16_000)), most=20), ("ENHANCE_YOUR_CALM", "header_list"))
 
+    def test_large_heads(self) -> None:
+        """Large heads are limited in what they are together, as long as their requests are open."""
+        one = server(Limits(max_open_heads=20_000, max_header_list=10_000))
+        large = [*GET, (b"x", b"y" * 8000)]
+        for stream in (1, 3):
+            self.assertEqual(outcome(one, headers(stream, large)), "RequestReceived")
+        (refused,) = one.receive(headers(5, large))
+        assert isinstance(refused, StreamReset)
+        self.assertEqual(
+            (refused.code, refused.reason, refused.unprocessed), (ErrorCode.REFUSED_STREAM, "open_heads", True)
+        )
+        one.take_output()
+        self.assertEqual(outcome(one, headers(7, GET)), "RequestReceived")
+        one.send_headers(1, [(b":status", b"200")], True)
+        self.assertIn("RequestReceived", outcome(one, headers(9, large)))
+        pieces = [headers(stream, large) for stream in range(11, 1001, 2)]
+        self.assertEqual(self.flood(one, *pieces, most=400), ("ENHANCE_YOUR_CALM", "open_heads"))
+
     def test_bomb(self) -> None:
         """A list that grows out of a few bytes is given up, and costs no more than the limit."""
         one = server()

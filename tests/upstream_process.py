@@ -1,7 +1,7 @@
 """A small HTTP/1.1 server in a process of its own, for tests that kill, stop and restart it.
 
 ``python -m tests.upstream_process PORT NAME`` says ``ready`` and the port once it listens.  ``/slow`` is answered after
-200 ms, everything else after 2 ms, with the name.
+200 ms, everything else after 2 ms, with the name.  ``/big`` is 256 KiB, and ``/hang`` is not answered at all.
 """
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ from pathlib import Path
 
 __all__ = ["UpstreamProcess"]
 
+_BIG = b"big upstream body " * 14_563
+
 
 async def _talk(name: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if b" /hang" in head:
+                await reader.read()
+                break
             length = head.partition(b"content-length:")[2].partition(b"\r\n")[0].strip()
             if length:
                 await reader.readexactly(int(length))
             await asyncio.sleep(0.2 if b" /slow" in head else 0.002)
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(name), name))
+            body = _BIG if b" /big" in head else name
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body))
+            writer.write(body)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+        pass
+    writer.close()
 
 
 async def _serve(port: int, name: bytes) -> None:
-    server = await asyncio.start_server(lambda *ends: _talk(name, *ends), "127.0.0.1", port, reuse_address=True)
+    server = await asyncio.start_server(lambda *ends: _talk(name, *ends), "127.0.0.1", port, reuse_address=True, limit=2**20)
     print("ready", server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

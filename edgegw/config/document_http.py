@@ -191,6 +191,13 @@ HTTP2: Final = Record(
         ),
         setting(
             _http2,
+            "max_open_heads_size",
+            Size(1024, 1024**3),
+            "Heads above 4KiB of all of a connection's requests under way; a further one is refused.",
+            "max_open_heads",
+        ),
+        setting(
+            _http2,
             "max_continuations",
             Integer(0, 1000),
             "CONTINUATION frames of one header list; past it the connection ends.",

@@ -289,7 +289,7 @@ def _of_port(protocol: Protocol) -> Iterator[tuple[str, str, str]]:
         yield f"http2.{_HTTP2_KEYS.get(name, name)}", name, first
 
 
-_HTTP2_KEYS: Final = {"header_table": "header_table_size"}
+_HTTP2_KEYS: Final = {"header_table": "header_table_size", "max_open_heads": "max_open_heads_size"}
 
 
 #: Without one of these, what a listener is for is not known.

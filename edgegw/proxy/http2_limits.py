@@ -23,6 +23,7 @@ def codec_limits(listener: Listener, upgrades: bool) -> Limits:
         max_header_list=max(http.max_head_bytes, _SHORTEST),
         max_fields=http.max_headers,
         max_cookie_crumbs=http2.max_cookie_crumbs,
+        max_open_heads=http2.max_open_heads,
         max_continuations=http2.max_continuations,
         max_resets=http2.max_resets,
         max_useless_frames=http2.max_useless_frames,

@@ -221,6 +221,8 @@ class RespondingStream:
         connection.wait(self)
         self.send_some(self._queued)
         if self._queued:
+            # The head may be in the output, and goes whatever becomes of the body.
+            connection.written(0)
             self._hold_upstream()
             if not waited:
                 self._moved = 0

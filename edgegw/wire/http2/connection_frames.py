@@ -59,10 +59,14 @@ class ConnectionFrames(SendingHalf):
             if name == frames.HEADER_TABLE_SIZE:
                 # In between it may have been smaller, which the next block has to say.
                 self._encoder.allow(value)
-        if not first:
+        acknowledgement = frames.frame(frames.SETTINGS, ACK, 0, b"")
+        if first:
+            self._apply_settings(values)
+            self._output.append(acknowledgement)
+        else:
             self._waste(Reason.SETTINGS, 1 + len(payload) // 96)
-        self._apply_settings(values)
-        self._answer(frames.frame(frames.SETTINGS, ACK, 0, b""))
+            self._apply_settings(values)
+            self._answer(acknowledgement)
         self._events.append(SettingsReceived())
 
     def _apply_settings(self, values: dict[int, int]) -> None:

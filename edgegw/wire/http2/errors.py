@@ -46,6 +46,7 @@ class Reason(StrEnum):
     CONCURRENCY = "too_many_streams"
     HEADER_LIST = "header_list"  # longer than the limit
     HEADER_BOMB = "header_bomb"  # longer than anybody sends in good faith
+    OPEN_HEADS = "open_heads"  # large ones, of many requests at the same time
     CONTINUATIONS = "continuation_flood"
     RESETS = "reset_flood"  # the peer's own
     PROVOKED_RESETS = "provoked_reset_flood"  # those that it made us send

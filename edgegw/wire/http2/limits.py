@@ -20,6 +20,8 @@ class Limits:
     :ivar max_fields: fields of a list, cookie crumbs not counted.
     :ivar max_cookie_crumbs: ``cookie`` fields, which are joined to one (RFC 9113 §8.2.3).  A request over either is
         reported for 431; four times as many as both together that are no references to the table end the connection.
+    :ivar max_open_heads: bytes of the heads, counted as for :attr:`max_header_list`, of all requests that are open at a
+        time, as far as they are larger than 4 KiB.  A request that would be over it is refused, and may be sent again.
     :ivar max_continuations: CONTINUATION frames of a field block, empty ones too.
     :ivar max_resets: streams that the client resets, or makes the server reset, per :attr:`interval`.
     :ivar max_useless_frames: frames that ask for nothing, per :attr:`interval`: PING, SETTINGS, PRIORITY, unknown ones,
@@ -40,6 +42,7 @@ class Limits:
     max_header_list: int = field(default=65_536, validator=validators.ge(1024))
     max_fields: int = field(default=100, validator=validators.ge(1))
     max_cookie_crumbs: int = field(default=256, validator=validators.ge(1))
+    max_open_heads: int = field(default=2_097_152, validator=validators.ge(1024))
     max_continuations: int = field(default=32, validator=validators.ge(0))
     max_resets: int = field(default=200, validator=validators.ge(1))
     max_useless_frames: int = field(default=1000, validator=validators.ge(1))

@@ -248,7 +248,7 @@ class ReceivingHalf(ConnectionFrames):
     def _refuse(self, stream: int, code: ErrorCode, reason: Reason, detail: str, unprocessed: bool = False) -> None:
         """Reset a stream because of what the peer sent on it."""
         self._answer(frames.rst_stream(stream, code))
-        self._count_refusal(reason if reason is Reason.CONCURRENCY else Reason.PROVOKED_RESETS)
+        self._count_refusal(reason if unprocessed else Reason.PROVOKED_RESETS)
         one = self.streams.get(stream)
         if one is None:
             # Not to be taken for one that never was when more of it comes.

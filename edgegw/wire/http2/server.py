@@ -27,6 +27,8 @@ class ServerConnection(ReceivingHalf):
         self._kept: tuple[dict[bytes, RequestHead], dict[bytes, RequestHead]] = ({}, {})
         self._kept_generation = 0
         self._previous: RequestHead | None = None
+        # The sizes of large heads, by their streams, some of which may have ended.
+        self._large: dict[int, int] = {}
         values = {
             frames.MAX_CONCURRENT_STREAMS: limits.max_concurrent_streams,
             frames.MAX_HEADER_LIST_SIZE: limits.max_header_list,
@@ -106,6 +108,16 @@ class ServerConnection(ReceivingHalf):
             if not existing.expected > 0:
                 self._events.append(TrailersReceived(stream, fields))
 
+    def _remember_large(self, stream: int, size: int) -> bool:
+        """Note a request with a large head; whether there is room for it beside those that are still open."""
+        large = self._large
+        for one in [one for one in large if one not in self.streams]:
+            del large[one]
+        if sum(large.values()) + size > max(self.limits.max_open_heads, self.limits.max_header_list):
+            return False
+        large[stream] = size
+        return True
+
     def _open(self, stream: int) -> Stream:
         highest = self._highest
         if stream > highest + 2 and (highest or stream > 1):
@@ -133,6 +145,12 @@ class ServerConnection(ReceivingHalf):
             self._count_reset(Reason.HEADER_LIST)
             self._open(stream).remote_ended = ended
             self._events.append(RequestOversized(stream, ended))
+            return None
+        if head.size > LONGEST_KEPT and not self._remember_large(stream, head.size):
+            self._open(stream)
+            self._refuse(
+                stream, ErrorCode.REFUSED_STREAM, Reason.OPEN_HEADS, "large heads of too many open requests", True
+            )
             return None
         self._previous = head
         kept = self._kept
