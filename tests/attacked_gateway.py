@@ -26,7 +26,15 @@ from typing import Any, Final
 from attrs import frozen
 
 from edgegw.testing import SERVER, Authority
-from edgegw.wire.http2 import ClientConnection, ConnectionFault, DataReceived, Event, Limits, ResponseReceived, StreamReset
+from edgegw.wire.http2 import (
+    ClientConnection,
+    ConnectionFault,
+    DataReceived,
+    Event,
+    Limits,
+    ResponseReceived,
+    StreamReset,
+)
 from tests.http2_attacks import ATTACKS, Outcome
 from tests.test_guide import free_ports
 from tests.upstream_process import UpstreamProcess
@@ -288,10 +296,10 @@ class AttackedGateway:
             outcomes = [Outcome(**one) for one in json.loads(self._attacker.stdout.readline())]
         finally:
             probe.stop()
-        after = self._counted()
+        counts = {reason: count - counted.get(reason, 0) for reason, count in self._counted().items()}
         return Result(
             outcomes,
-            {reason: count - counted.get(reason, 0) for reason, count in after.items() if count > counted.get(reason, 0)},
+            {reason: count for reason, count in counts.items() if count},
             len(probe.seconds),
             probe.failed,
             median(probe.seconds),

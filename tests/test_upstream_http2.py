@@ -33,6 +33,7 @@ from edgegw.model import (
 )
 from edgegw.observe.metrics import UpstreamMetrics
 from edgegw.upstream.http2_stream import RequestStream
+from edgegw.wire.http2.frames import SETTING
 
 from .gateway import (
     CLIENT,
@@ -51,6 +52,7 @@ from .gateway import (
     until,
     validation,
 )
+from .http2_frames import block, frame, headers, string
 from .http2_upstreams import HTTP2Request, HTTP2Upstream, start_http2_upstream
 from .raw_client import Client, connect, read_response
 from .tls_upstreams import secured, server_context, start_nginx, start_tls_upstream
@@ -520,16 +522,45 @@ class FailureTests(HTTP2Tests):
         await until(lambda: self.metrics.connections == 1)
         self.assertEqual(len(upstream.talks), 2)
 
-    async def test_flood(self) -> None:
-        """A flood of frames that ask for nothing ends the connection."""
+    async def test_floods(self) -> None:
+        """An upstream that attacks the gateway loses that connection; requests on others go on."""
+        status = block([(b":status", b"200")])
+        entry = b"\x40\x01x" + string(b"y" * 3900)
+        floods = {
+            "pings": frame(6, 0, 0, bytes(8)) * 5000,
+            "settings": frame(4, 0, 0, b"") * 5000,
+            "settings that are long": frame(4, 0, 0, SETTING.pack(1, 100) * 2000) * 200,
+            "continuations": frame(1, 0, 1, status) + frame(9, 0, 1, b"") * 5000,
+            "continuations that are long": frame(1, 0, 1, status) + frame(9, 0, 1, bytes(16_384)) * 100,
+            "interim responses": headers(1, [(b":status", b"103")], 4) * 5000,
+            "a bomb": frame(1, 4, 1, status + entry + b"\xbe" * 16_000),
+            "literals": frame(1, 4, 1, status + b"\0\1x\0" * 4000),
+            "empty data": headers(1, [(b":status", b"200")], 4) + frame(0, 0, 1, b"") * 5000,
+            "unknown frames": frame(99, 0, 0, b"") * 5000,
+            "windows": frame(8, 0, 0, b"\0\0\0\1") * 5000,
+            "priorities": frame(2, 0, 3, bytes(5)) * 5000,
+        }
+        held: list[HTTP2Request] = []
+
         def script(request: HTTP2Request) -> None:
-            request.talk.transport.write((b"\0\0\x08\x06\0\0\0\0\0" + bytes(8)) * 5000)
+            if dict(request.fields)[b":path"] == b"/held":
+                held.append(request)
+            else:
+                request.talk.transport.write(next(attacks))
 
-        await self.start(script)
-        client = await self.client(GET)
-        await until(lambda: b" 502 " in client.received)
-        await until(lambda: not self.metrics.connections)
-
+        await self.start(script, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+        others = await self.client(b"GET /held HTTP/1.1\r\nhost: a.example\r\n\r\n")
+        await until(lambda: held)
+        attacks = iter(floods.values())
+        for name in floods:
+            client = await self.client(GET)
+            # Half of a response, where it had begun.
+            await until(lambda client=client: b" 502 " in client.received or client.reason is not None)
+            await until(lambda: self.metrics.connections == 1)
+            self.assertTrue(b" 502 " in client.received or name == "empty data", (name, client.received[:100]))
+        self.assertEqual(self.metrics.response_failures["bad_response"], len(floods))
+        held[0].answer(b"whole")
+        self.assertEqual((await others.response()).body, b"whole")
 
     async def test_refused_before_the_body(self) -> None:
         """A request whose body has not begun to come is sent again as well."""

@@ -38,7 +38,9 @@ async def _talk(name: bytes, reader: asyncio.StreamReader, writer: asyncio.Strea
 
 
 async def _serve(port: int, name: bytes) -> None:
-    server = await asyncio.start_server(lambda *ends: _talk(name, *ends), "127.0.0.1", port, reuse_address=True, limit=2**20)
+    server = await asyncio.start_server(
+        lambda *ends: _talk(name, *ends), "127.0.0.1", port, reuse_address=True, limit=1 << 20
+    )
     print("ready", server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -18,8 +18,8 @@ class HTTP2Settings:
     :ivar connection_window: the same for all requests of a connection together; ``None`` is enough for all of them,
         so that none waits for another.
     :ivar header_table: bytes of each of the tables of header compression.
-    :ivar max_open_heads: bytes of the heads of all requests of a connection that are under way, as far as they are larger
-        than 4 KiB.
+    :ivar max_open_heads: bytes of the heads of all requests of a connection that are under way, as far as they are
+        larger than 4 KiB.
     :ivar max_continuations: CONTINUATION frames of one field block.
     :ivar max_cookie_crumbs: ``cookie`` fields of a request, which go to the upstream as one.
     :ivar max_resets: requests that a client may take back, or have refused as malformed, in ten seconds.

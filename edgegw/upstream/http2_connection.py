@@ -277,6 +277,10 @@ class HTTP2Connection(protocol.Protocol):
             self._refuse_to_open(fault.detail)
         else:
             self._leaving = True
+            _log.info(
+                "HTTP/2 connection to {peer}: {reason}: {detail}",
+                peer=self.transport.getPeer(), reason=str(fault.reason), detail=fault.detail,
+            )
             self._fail_all("bad_response", fault.detail)
 
     def _fail_all(self, failure: str, detail: str, unanswered: bool = False) -> None:

@@ -78,6 +78,11 @@ class ReceivingHalf(ConnectionFrames):
             self._held.clear()
             self._held_size = 0
         try:
+            # Those of one call are not written before it is over: the next one knows whether they were read.
+            if self._answers > self.limits.max_unread_answers:
+                raise CodecFault(
+                    ErrorCode.ENHANCE_YOUR_CALM, Reason.ANSWERS_NOT_READ, f"{self._answers} answers that are not read"
+                )
             self._take_frames(data)
         except CodecFault as fault:
             last = min(self._highest, self._last_taken)

@@ -227,16 +227,9 @@ class SendingHalf:
             self._freed = 0
 
     def _answer(self, data: bytes) -> None:
-        """Send what a frame of the peer asked for.
-
-        :raises CodecFault: the peer reads none of the answers.
-        """
+        """Send what a frame of the peer asked for."""
         self._output.append(data)
         self._answers += 1
-        if self._answers > self.limits.max_unread_answers:
-            raise CodecFault(
-                ErrorCode.ENHANCE_YOUR_CALM, Reason.ANSWERS_NOT_READ, f"{self._answers} answers that are not read"
-            )
 
     def _waste(self, reason: Reason, count: int = 1) -> None:
         """Count frames that asked for nothing; those of all kinds together.
