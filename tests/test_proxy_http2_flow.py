@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 
 from edgegw.api import BackendRequest, BackendResponse
 from edgegw.model import BackendRef, Compression, Filters, HTTP2Settings, HTTPSettings, Route, RouteRule
+from edgegw.proxy import http2_response
 from edgegw.proxy.http2 import HTTP2Connection
 from edgegw.wire.http2 import PREFACE
 from edgegw.wire.http2.frames import frame
@@ -251,18 +252,75 @@ class FlowTests(HTTP2Tests):
             self.assertEqual(gzip.decompress(bytes(found.body)), page)
         self.assertEqual(len(upstream.requests), 3)
 
-    async def test_early_answer(self) -> None:
-        """A response that does not wait for the end of the request ends the stream, with no error."""
+    async def early(self, *fields: tuple[str, str]) -> tuple[HTTP2Client, int]:
+        """Give a request of which some has come when its response is complete."""
         upstream = await self.start()
         upstream.on_data = lambda talk, data: (
-            talk.transport.write(answer(b"enough")) if data.startswith(b"POST") else None
+            talk.transport.write(answer(b"enough")) if data.startswith((b"POST", b"GET")) else None
         )
         client = await self.connect()
-        stream = client.ask(method="POST", end=False)
+        stream = client.ask("/", *fields, method="POST", end=False)
         client.send(stream, b"a" * 1000)
+        found = await client.answer(stream)
+        self.assertEqual((bytes(found.body), found.ended), (b"enough", True))
+        self.assert_nothing_counted()
+        return client, stream
+
+    def live(self) -> int:
+        """Streams that the gateway knows."""
+        return sum(len(one.streams) + len(one.codec.streams) for one in self.protocols())
+
+    async def test_early_answer(self) -> None:
+        """The rest of a request that is answered already is taken: many clients lose the response to a reset."""
+        client, stream = await self.early()
+        left = 200_000
+        while left:
+            room = min(left, 16_384, client.h2.local_flow_control_window(stream))
+            left -= room
+            if room:
+                client.send(stream, b"a" * room, end=not left)
+            await deferLater(reactor, 0, lambda: None)
+        await until(lambda: self.live() == 0)
+        self.assertIsNone(client.answers[stream].code)
+        self.assertEqual(bytes((await client.get()).body), b"enough")
+        self.assert_nothing_counted()
+
+    async def test_early_answer_without_end(self) -> None:
+        """A client that does not send the rest is told that nobody wants it, with no error."""
+        self.patch(http2_response, "LINGER_IDLE", 0.01)
+        client, stream = await self.early()
         await until(lambda: client.answers[stream].code is not None)
-        found = client.answers[stream]
-        self.assertEqual((bytes(found.body), found.ended, found.code), (b"enough", True, ErrorCodes.NO_ERROR))
+        self.assertEqual((client.answers[stream].code, self.live()), (ErrorCodes.NO_ERROR, 0))
+
+    async def test_early_answer_with_too_much(self) -> None:
+        """So is one that sends much more, and one that takes its time for it."""
+        for name, limit in (("LINGER_BYTES", 20_000), ("LINGER_SECONDS", 0.01)):
+            self.patch(http2_response, name, limit)
+            client, stream = await self.early()
+            client.send(stream, b"a" * 16_384)
+            client.send(stream, b"a" * 16_384)
+            await until(lambda: client.answers[stream].code is not None)
+            self.assertEqual((client.answers[stream].code, self.live()), (ErrorCodes.NO_ERROR, 0))
+            await self.running.stop()
+
+    async def test_early_answer_to_a_malformed_request(self) -> None:
+        """The rest is held to the rules as if there were no response yet."""
+        client, stream = await self.early(("content-length", "1001"))
+        client.send(stream, b"aa")
+        await until(lambda: client.answers[stream].code is not None)
+        self.assertEqual((client.answers[stream].code, self.live()), (ErrorCodes.PROTOCOL_ERROR, 0))
+
+    async def test_early_answer_taken_back(self) -> None:
+        """The client may give up the rest itself, and its connection."""
+        client, stream = await self.early()
+        client.h2.reset_stream(stream, ErrorCodes.CANCEL)
+        client.flush()
+        await until(lambda: self.live() == 0)
+        other = client.ask(method="POST", end=False)
+        client.send(other, b"a" * 1000)
+        await client.answer(other)
+        client.transport.abortConnection()
+        await self.running.idle()
         self.assert_nothing_counted()
 
     async def test_reset_by_client(self) -> None:

@@ -26,6 +26,10 @@ __all__ = ["Pairs", "RespondingStream", "StreamOwner"]
 MAX_QUEUED: Final = 16_384
 #: The same for all streams of a connection together: beyond it nothing is read for a stream that has any.
 MAX_QUEUED_TOGETHER: Final = 1_048_576
+#: How long the rest of a request is waited for and taken whose response is complete, and bytes of it.
+LINGER_IDLE: Final = 2.0
+LINGER_SECONDS: Final = 30.0
+LINGER_BYTES: Final = 16_777_216
 
 #: Names in lower case and values.
 Pairs = tuple[tuple[bytes, bytes], ...]
@@ -82,8 +86,9 @@ class RespondingStream:
     """
 
     __slots__ = (
-        "_connection", "_ending", "_exchange", "_head", "_moved", "_offset", "_patient", "_producer", "_queue",
-        "_queued", "_request_ended", "_responding", "_site", "deadline", "id", "info", "transport", "watched_until",
+        "_connection", "_ending", "_exchange", "_head", "_lingering", "_lingers_until", "_moved", "_offset", "_patient",
+        "_producer", "_queue", "_queued", "_request_ended", "_responding", "_site", "deadline", "id", "info",
+        "transport", "watched_until",
     )
 
     def __init__(self, connection: StreamOwner, id: int, head: RequestHead | None, ended: bool) -> None:
@@ -105,6 +110,8 @@ class RespondingStream:
         self._ending: Pairs | None = None
         self._producer: Any = None
         self._moved = 0
+        # Bytes that may still come of a request whose response is complete.
+        self._lingering = 0
 
     # --- the response -------------------------------------------------------------------------
 
@@ -293,13 +300,35 @@ class RespondingStream:
 
     def _sent_all(self, size: int) -> None:
         """The response is complete."""
-        connection = self._connection
-        if not self._request_ended:
-            # RFC 9113 §8.1: the response does not depend on the rest of the request.
-            connection.codec.reset(self.id, ErrorCode.NO_ERROR)
-            connection.count_reset("gateway", ErrorCode.NO_ERROR)
+        if self._request_ended:
+            self._end()
+        else:
+            self._linger()
+        self._connection.written(size)
+
+    def _linger(self) -> None:
+        """Let the rest of the request come, and throw it away.
+
+        RST_STREAM with NO_ERROR would do (RFC 9113 §8.1), but many clients take it for a failure and drop the response,
+        or wait for ever to send the rest.  Most of those that see an error stop by themselves.
+        """
+        self._queue = None
+        self._ending = None
+        self._producer = None
+        self._lingering = LINGER_BYTES
+        self._lingers_until = monotonic() + LINGER_SECONDS
+        self._watch_rest()
+
+    def _watch_rest(self) -> None:
+        """Give the client time to send more of what is thrown away."""
+        self._site.deadlines.watch(self, min(monotonic() + LINGER_IDLE, self._lingers_until))
+
+    def _stop_lingering(self) -> None:
+        """Ask the client not to send the rest."""
+        self._connection.codec.reset(self.id, ErrorCode.NO_ERROR)
+        self._connection.count_reset("gateway", ErrorCode.NO_ERROR)
         self._end()
-        connection.written(size)
+        self._connection.written(0)
 
     def answer(self, status: int, extra: bytes = b"", reason: str = "", request_id: bytes = b"") -> None:
         """See ``FilteredDownstream``."""

@@ -185,7 +185,9 @@ class HTTP2Stream(RespondingStream):
         self._request_ended = self._request_ended or ended
         exchange = self._exchange
         if exchange is None:
-            if self._started or self._responding:
+            if self._lingering:
+                self._throw_away(size, ended)
+            elif self._started or self._responding:
                 # Nobody wants the rest.
                 self._acknowledge()
             else:
@@ -200,6 +202,18 @@ class HTTP2Stream(RespondingStream):
             self._watch_body()
         exchange.body(wire, ended)
         self._acknowledge()
+
+    def _throw_away(self, size: int, ended: bool) -> None:
+        """Take a piece of a request that has been answered."""
+        self._lingering -= size
+        if ended:
+            self._end()
+        elif self._lingering <= 0:
+            self._stop_lingering()
+        else:
+            self._paused = False
+            self._acknowledge()
+            self._watch_rest()
 
     def take_trailers(self, fields: Sequence[Field]) -> None:
         """Take the end of the body."""
@@ -266,7 +280,9 @@ class HTTP2Stream(RespondingStream):
 
     def deadline_passed(self) -> None:
         """See ``Deadlines``: the client neither sends nor takes anything."""
-        if self._queued:
+        if self._lingering:
+            self._stop_lingering()
+        elif self._queued:
             if self._moved >= LEAST_TAKEN:
                 self._moved = 0
                 self._watch_response()

@@ -296,6 +296,8 @@ class ReceivingHalf(ConnectionFrames):
             if not self._is_ignored(stream) and (not stream or self._is_idle(stream)):
                 raise protocol_fault("RST_STREAM on stream 0 or an idle stream")
             self._waste(Reason.CLOSED_STREAMS)
+            if self._gone.was_reset_here(stream):
+                self._gone.reset_by_peer(stream)
             return
         code = int.from_bytes(payload, "big")
         self._count_refusal(Reason.RESETS)

@@ -65,7 +65,8 @@ class ClosedStreams:
         self._reset_here[stream] = window
 
     def reset_by_peer(self, stream: int) -> None:
-        """Remember a stream that the peer reset."""
+        """Remember a stream that the peer reset, be it one that was reset here before: nothing more comes of it."""
+        self._reset_here.pop(stream, None)
         if len(self._reset_by_peer) >= _MOST_REMEMBERED:
             del self._reset_by_peer[next(iter(self._reset_by_peer))]
         self._reset_by_peer[stream] = None
