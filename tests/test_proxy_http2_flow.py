@@ -299,8 +299,9 @@ class FlowTests(HTTP2Tests):
             client, stream = await self.early()
             client.send(stream, b"a" * 16_384)
             client.send(stream, b"a" * 16_384)
-            await until(lambda: client.answers[stream].code is not None)
-            self.assertEqual((client.answers[stream].code, self.live()), (ErrorCodes.NO_ERROR, 0))
+            found = client.answers[stream]
+            await until(lambda found=found: found.code is not None)
+            self.assertEqual((found.code, self.live()), (ErrorCodes.NO_ERROR, 0))
             await self.running.stop()
 
     async def test_early_answer_to_a_malformed_request(self) -> None:
