@@ -6,6 +6,7 @@ never sleeps while it measures, or much of what a gateway's process is seen to t
 from __future__ import annotations
 
 import os
+import random
 import selectors
 import socket
 import statistics
@@ -19,6 +20,8 @@ __all__ = ["Gateway", "Load", "Request", "free_port"]
 
 CONNECTIONS = 8
 ROUND = 2000
+#: Rounds that open connections to upstreams and ask for each of 10,000 hosts once.
+WARM_UP = 5
 _BODY = b"x" * 120
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 120\r\n\r\n" + _BODY
 _ROOT = Path(__file__).resolve().parent.parent
@@ -130,20 +133,27 @@ class Load:
             self._selector.unregister(client.connection)
         return spent / ROUND / 1000
 
-    def measure(self, kinds: dict[str, tuple[Gateway, Request]], rounds: int) -> dict[str, float]:
-        """Give the median cost of a request by kind; the kinds take turns.
+    def measure(self, kinds: dict[str, tuple[Gateway, Request]], rounds: int) -> dict[str, tuple[float, float]]:
+        """Give by kind the median cost of a request, and the median of its ratio to the first kind's in the same round.
+
+        In each round the kinds take turns in another order, so that none always comes after the same one.
 
         :param kinds: a gateway and its requests for each.
         """
         _pin(1)
         spent: dict[str, list[float]] = {kind: [] for kind in kinds}
-        for turn in range(rounds + 1):
-            for kind, (gateway, request) in kinds.items():
-                cost = self.cost(gateway, turn * ROUND, request)
-                # The first round opens connections to upstreams and fills caches.
-                if turn:
+        order = list(kinds)
+        for turn in range(WARM_UP + rounds):
+            random.shuffle(order)
+            for kind in order:
+                cost = self.cost(kinds[kind][0], turn * ROUND, kinds[kind][1])
+                if turn >= WARM_UP:
                     spent[kind].append(cost)
-        return {kind: statistics.median(costs) for kind, costs in spent.items()}
+        base = next(iter(spent.values()))
+        return {
+            kind: (statistics.median(costs), statistics.median(cost / of for cost, of in zip(costs, base, strict=True)))
+            for kind, costs in spent.items()
+        }
 
 
 class _Client:

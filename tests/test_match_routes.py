@@ -47,6 +47,17 @@ class RouteTableTests(SynchronousTestCase):
         ]:
             self.assertEqual(routes.find(host, b"/"), target, host)
 
+    def test_names(self) -> None:
+        """Exact names are known by their bytes, and nothing else is, whatever was asked for."""
+        routes = table(
+            ("", PREFIX, "/", "any"), ("*.example.com", PREFIX, "/", "wide"), ("a.example.com", PREFIX, "/", "exact"),
+            ("a.example.com", PREFIX, "/b", "exact"), ("Not.Canonical", PREFIX, "/", "exact"),
+            ("k\u212a.example", PREFIX, "/", "exact"),
+        )  # fmt: skip
+        for host in ("a.example.com", "b.example.com", "c.example"):
+            routes.find(host, b"/")
+        self.assertEqual(routes.names, {b"a.example.com": "a.example.com"})
+
     def test_paths(self) -> None:
         """Exact over prefix, the longest prefix first, and only whole elements of a path."""
         routes = table(

@@ -106,6 +106,13 @@ class NameTests(SynchronousTestCase):
         ):
             self.assertIsNone(canonical_authority(authority), authority)
 
+    def test_more_than_are_remembered(self) -> None:
+        """However many different ones were asked for, and asked for again."""
+        for _ in range(2):
+            for number in range(20_000):
+                self.assertEqual(canonical_authority(b"Host-%d.Example:80" % number), f"host-{number}.example")
+                self.assertIsNone(canonical_authority(b"host %d" % number))
+
     def test_covers(self) -> None:
         """A wildcard takes any number of labels, never the name below which it stands."""
         for pattern, name, expected in [

@@ -83,6 +83,20 @@ class ConnectionTests(TestCase):
         self.assertEqual(self.running.counts().bytes_received, sum(len(GET % number) for number in range(20)))
         self.assertEqual(self.running.counts().bytes_sent, client.total)
 
+    async def test_many_hosts(self) -> None:
+        """Hosts may change from request to request while the other lines stay: upstreams are told the right one."""
+        upstream = await self.start()
+        client = await self.connect()
+        asked = [b"a.example", b"b.example:81", b"b.example:81", b"a.example", b"C.example"]
+        for host in asked:
+            client.send(b"GET / HTTP/1.1\r\nhost: %b\r\nx-one: 1\r\nx-forwarded-host: evil\r\n\r\n" % host)
+            self.assertEqual((await client.response()).status, 200)
+        got = upstream.requests
+        self.assertEqual([one.all(b"host") for one in got], [[host] for host in asked])
+        self.assertEqual([one.all(b"x-forwarded-host") for one in got], [[host] for host in asked])
+        self.assertEqual([one.all(b"x-one") for one in got], [[b"1"]] * len(asked))
+        self.assertEqual(len({one.all(b"x-request-id")[0] for one in got}), len(asked))
+
     async def test_close(self) -> None:
         """``Connection: close`` ends it after the answer."""
         await self.start()

@@ -16,6 +16,7 @@ from edgegw.expressions import compile_expression
 from edgegw.identity import ConnectionInfo
 from edgegw.match.conditions import Conditions, RequestHead, RequestParts, conditions_of
 from edgegw.model import PathMatch, PathMatchType, RouteMatch
+from edgegw.names import canonical_name
 
 __all__ = ["RouteTable"]
 
@@ -98,9 +99,11 @@ class _Paths(Generic[T]):
         #: ``(fullmatch, pattern)``, the longest pattern first.
         self._expressions: tuple[tuple[Any, str], ...] = ()
 
-    def add(self, match: PathMatch, conditions: Conditions | None, target: T) -> None:
+    def add(self, match: PathMatch, conditions: Conditions | None, target: T, known: dict[bytes, bytes]) -> None:
+        """:param known: paths of other host names too: of equal ones there is one object."""
         if match.type is PathMatchType.PATH_PREFIX:
             prefix = _comparable(match.value.encode("utf-8")).rstrip(b"/")
+            prefix = known.setdefault(prefix, prefix)
             if self.prefixes is _EMPTY:
                 self.prefixes = {}
             _add(self.prefixes, prefix, conditions, target)
@@ -109,7 +112,8 @@ class _Paths(Generic[T]):
         elif match.type is PathMatchType.EXACT:
             if self.exact is _EMPTY:
                 self.exact = {}
-            _add(self.exact, _comparable(match.value.encode("utf-8")), conditions, target)
+            path = _comparable(match.value.encode("utf-8"))
+            _add(self.exact, known.setdefault(path, path), conditions, target)
         else:
             if self._patterns is _EMPTY:
                 self._patterns = {}
@@ -161,18 +165,25 @@ class RouteTable(Generic[T]):
     """Finds the target of a request; built once for a listener.
 
     :param entries: ``(host names, match, target)`` in the configuration's order; no host names means every one.
+    :ivar names: the host names of routes, wildcards aside, by their bytes, which is how clients nearly always write
+        them; what is found here needs not be brought to its canonical form.  No client has a say in what it holds.
     """
 
     def __init__(self, entries: Iterable[tuple[tuple[str, ...], RouteMatch, T]]) -> None:
         self._exact: dict[str, _Paths[T]] = {}
         self._wildcard: dict[str, _Paths[T]] = {}
         self._every = _Paths[T]()
+        known: dict[bytes, bytes] = {}
         for hostnames, match, target in entries:
             conditions = conditions_of(match)
             for hostname in hostnames:
-                self._paths_of(hostname).add(match.path, conditions, target)
+                self._paths_of(hostname).add(match.path, conditions, target, known)
             if not hostnames:
-                self._every.add(match.path, conditions, target)
+                self._every.add(match.path, conditions, target, known)
+        # The same objects that are the keys there: those are found without a look at what they say.
+        self.names: dict[bytes, str] = {
+            name.encode("ascii"): name for name in self._exact if canonical_name(name) == name
+        }
 
     def _paths_of(self, hostname: str) -> _Paths[T]:
         table, name = (self._wildcard, hostname[1:]) if hostname.startswith("*.") else (self._exact, hostname)

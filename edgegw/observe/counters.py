@@ -46,6 +46,7 @@ REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 #: Labels of :attr:`RequestMetrics.responses`, by its index; ``none`` is a request whose client
 #: was gone before a response began.
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+_CLASSES = len(STATUS_CLASSES)
 #: Why an upstream could not be connected to.
 CONNECT_FAILURES = ("refused", "timeout", "unreachable", "resolve", "other")
 #: Why TLS with an upstream failed, where it speaks TLS.
@@ -320,15 +321,30 @@ class RequestMetrics:
     :ivar refused: requests whose client a rule does not let in, by reason code; they count as finished too.
     """
 
-    __slots__ = ("in_progress", "refused", "request_bytes", "response_bytes", "responses", "seconds")
+    __slots__ = ("_counts", "_sum", "in_progress", "refused", "request_bytes", "response_bytes")
 
     def __init__(self) -> None:
         self.in_progress = 0
-        self.responses = [0] * len(STATUS_CLASSES)
+        # With many routes these are in nobody's cache, and every object that a request has to touch is waited for:
+        # so the classes and, behind them, the histogram's buckets are in one list.
+        self._counts = [0] * (_CLASSES + len(REQUEST_SECONDS) + 1)
+        self._sum = 0.0
         self.request_bytes = 0
         self.response_bytes = 0
-        self.seconds = Histogram(REQUEST_SECONDS)
         self.refused: dict[str, int] = {}
+
+    @property
+    def responses(self) -> list[int]:
+        """A new list; see the class."""
+        return self._counts[:_CLASSES]
+
+    @property
+    def seconds(self) -> Histogram:
+        """A new histogram; see the class."""
+        seconds = Histogram(REQUEST_SECONDS)
+        seconds.counts = self._counts[_CLASSES:]
+        seconds.sum = self._sum
+        return seconds
 
     def refuse(self, reason: str) -> None:
         """Count a request that a rule refused because of who sent it."""
@@ -340,8 +356,10 @@ class RequestMetrics:
         :param status: what the client was answered, or 0 if it got no answer.  Anything from 600 up
             counts as ``5xx`` (RFC 9110 §15).
         """
-        self.responses[min(status // 100, 5)] += 1
-        self.seconds.observe(seconds)
+        counts = self._counts
+        counts[status // 100 if status < 600 else 5] += 1
+        counts[bisect_left(REQUEST_SECONDS, seconds) + _CLASSES] += 1
+        self._sum += seconds
 
 
 class AdmissionCounts:

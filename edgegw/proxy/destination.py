@@ -44,12 +44,15 @@ class Destination:
         the port gets 421 (RFC 9110 §15.5.20), so that a certificate that was accepted for one name never
         speaks for another.  Without TLS nothing was decided, and the host alone chooses.
         """
-        if head.host == self._host:
+        host = head.host
+        if host == self._host:
             return 0
-        name = canonical_authority(head.host) if head.host else None
-        if name is None and head.host:
-            return 400
         site = self._listener_site
+        name = site.routes.names.get(host)
+        if name is None and host:
+            name = canonical_authority(host)
+            if name is None:
+                return 400
         profile = site.profile
         if profile is not None:
             found = profile.listener_for(name, site.listener)
@@ -63,7 +66,7 @@ class Destination:
             self.site = site
             self.headers = None
             self._block = self._rest = None
-        self._host = head.host
+        self._host = host
         self.host_name = name
         return 0
 
@@ -77,9 +80,7 @@ class Destination:
         """
         # The same object, not only the same bytes: heads that were read anew may differ in the version.
         if head.block is not self._block:
-            if head.rest and head.rest is self._rest:
-                lines = self._for_any_host
-            else:
+            if not head.rest or head.rest is not self._rest:
                 headers = self.headers
                 if headers is None:
                     headers = self.headers = self.site.request_headers.for_connection(self._info)
@@ -92,7 +93,9 @@ class Destination:
                 self._for_any_host = lines
                 self._needs_host = needs_host
             self._block = head.block
-            self._lines = lines + forwarded_host(head.host) if self._needs_host else lines
+            self._lines = self._for_any_host
+            if self._needs_host:
+                self._lines += forwarded_host(head.host)
         return b"%bx-request-id: %b\r\n\r\n" % (self._lines, new_request_id())
 
 

@@ -56,7 +56,7 @@ class RoutedDestination(Destination):
         if self.site is not self._by_name:
             self.site = self._by_name
             self.headers = None
-            self._block = None
+            self._block = self._rest = None
         self._host = head.host
         self.host_name = name
         return 0

@@ -41,7 +41,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]"
 _FIELDS = rb"((?:" + _TOKEN + rb"++:" + _VALUE + rb"*+\r\n)*+)\r\n"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n")
-_REQUEST_LINE_AND_HOST = re.compile(_REQUEST_LINE.pattern + rb"([Hh]ost:[ \t]*+(" + _VALUE + rb"*+)\r\n)")
+_REQUEST_LINE_AND_HOST = re.compile(_REQUEST_LINE.pattern + rb"([Hh]ost:[ \t]*+([!-~]++)\r\n)")
 _REQUEST = re.compile(_REQUEST_LINE.pattern + _FIELDS)
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + _VALUE + rb"*+))?\r\n" + _FIELDS)
 #: What a client may send before a request line (RFC 9112 §2.2).
@@ -230,9 +230,8 @@ def _with_another_host(data: bytes, end: int, max_target: int, previous: Request
     match = _REQUEST_LINE_AND_HOST.match(data)
     if match is None or match.end() != end - len(previous.rest):
         return None
-    method, target, minor, line, value = match.groups()
-    host = value.rstrip(b" \t")
-    if not host or target[0] != 47 or b"#" in target or len(target) > max_target or len(method) > MAX_METHOD or (
+    method, target, minor, line, host = match.groups()
+    if target[0] != 47 or b"#" in target or len(target) > max_target or len(method) > MAX_METHOD or (
         previous.version != (minor == b"1")
     ):
         return None
