@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 
 from edgegw.model import BackendRef, ConnectionRate, Listener, Protocol, TCPRoute, TLSRoute
-from edgegw.observe.counters import AdmissionCounts
+from edgegw.observe.tunnel_counters import AdmissionCounts
 from edgegw.tls import admission
 from edgegw.tls.admission import Admission
 from edgegw.verdict import Reason

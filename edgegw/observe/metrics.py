@@ -37,19 +37,18 @@ from edgegw.observe.counters import (
     MAX_CODES,
     OTHER,
     STATUS_CLASSES,
-    AdmissionCounts,
     DynamicCertificateMetrics,
     Histogram,
     ListenerMetrics,
     MirrorMetrics,
     PolicyMetrics,
     RequestMetrics,
-    TunnelMetrics,
     UpstreamMetrics,
 )
 from edgegw.observe.families import counter as _counter
 from edgegw.observe.families import gauge as _gauge
 from edgegw.observe.http2_families import http2_families
+from edgegw.observe.tunnel_counters import AdmissionCounts, TunnelMetrics
 from edgegw.observe.tunnel_families import bytes_by_listener, tunnel_families
 from edgegw.observe.upstream_families import endpoint_families
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import Metric
 
-from edgegw.observe.counters import TunnelMetrics
 from edgegw.observe.families import counter, gauge
+from edgegw.observe.tunnel_counters import TunnelMetrics
 
 __all__ = ["bytes_by_listener", "tunnel_families"]
 

@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.python.failure import Failure
 
 from edgegw.headers.request import HeaderRefusal
-from edgegw.observe.counters import TunnelMetrics
+from edgegw.observe.tunnel_counters import TunnelMetrics
 from edgegw.proxy.body import TrailerRules
 from edgegw.proxy.exchange import Exchange
 from edgegw.proxy.filtering import FilteredRequest, begin
@@ -102,6 +102,8 @@ class ConnectStream(HTTP2Stream):
             self._acknowledge()
             if ended and self.connected:
                 self.protocol.readConnectionLost()
+        elif self._lingering:
+            self._throw_away(size, ended)
         elif self._responding:
             self._acknowledge()
         else:
@@ -149,19 +151,19 @@ class ConnectStream(HTTP2Stream):
 
     def deadline_passed(self) -> None:
         """See ``Deadlines``."""
-        if self._queued:
+        if self._queued or self._lingering:
             super().deadline_passed()
 
     # --- the tunnel ---------------------------------------------------------------------------
 
     def _switched(self, head: ResponseHead, upstream: SwitchedUpstream) -> None:
         """Let the client know that the upstream has agreed."""
-        lines, _ = self._site.response_headers.block(head.fields, head.options)
+        lines, _ = self._site.response_headers.block(head.fields, head.options, head.version)
         self._connection.codec.send_headers(self.id, ((b":status", b"200"), *without_upgrade(lines)), False)
         self._exchange = None
         self._responding = True
-        early = self._early + bytes(self._held)
-        self._early = b""
+        early = b"".join([*self._early, self._held])
+        self._early = []
         self._held.clear()
         # The listener's bytes are counted with the frames that they are in.
         tunnel = UpgradedTunnel(upstream, TunnelMetrics(), self._site.deadlines, self.info)
@@ -261,6 +263,7 @@ class ConnectStream(HTTP2Stream):
         self._queued = 0
         self._queue = self._ending = self._producer = None
         connection.codec.reset(self.id, code)
+        connection.count_reset("gateway", code)
         connection.written(0)
 
     def _gone(self, reason: Failure) -> None:

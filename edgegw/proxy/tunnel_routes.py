@@ -10,8 +10,8 @@ from edgegw.deadlines import Deadlines
 from edgegw.match.server_names import ServerNames
 from edgegw.model import Gateway, Listener, Protocol, TCPRoute, TLSRoute
 from edgegw.names import intersection
-from edgegw.observe.counters import AdmissionCounts, TunnelMetrics
 from edgegw.observe.metrics import Metrics
+from edgegw.observe.tunnel_counters import AdmissionCounts, TunnelMetrics
 from edgegw.proxy.plugin_backend import PluginUpstream
 from edgegw.proxy.tunnels import Tunnels
 from edgegw.tls.admission import Admission

@@ -7,8 +7,8 @@ from time import monotonic
 from typing import Any, Final
 
 from edgegw.deadlines import Deadlines
-from edgegw.observe.counters import TunnelMetrics
 from edgegw.observe.metrics import ListenerMetrics
+from edgegw.observe.tunnel_counters import TunnelMetrics
 from edgegw.upstream.upstream import UpstreamPool
 
 __all__ = ["MAX_HELD", "TotalTime", "TunnelSettings"]

@@ -8,8 +8,8 @@ from twisted.logger import Logger
 
 from edgegw.deadlines import Deadlines
 from edgegw.identity import ConnectionInfo
-from edgegw.observe.counters import TunnelMetrics
 from edgegw.observe.metrics import ListenerMetrics
+from edgegw.observe.tunnel_counters import TunnelMetrics
 from edgegw.proxied import ProxyFacts
 from edgegw.proxy.splice_tunnel import SpliceTunnel
 from edgegw.proxy.tunnel import Tunnel

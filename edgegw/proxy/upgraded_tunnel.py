@@ -10,8 +10,8 @@ from typing import Any
 
 from edgegw.deadlines import Deadlines
 from edgegw.identity import ConnectionInfo
-from edgegw.observe.counters import TunnelMetrics
 from edgegw.observe.metrics import ListenerMetrics
+from edgegw.observe.tunnel_counters import TunnelMetrics
 from edgegw.proxy.tunnel import FarEnd, Tunnel
 from edgegw.proxy.tunnel_settings import TunnelSettings
 from edgegw.proxy.upgrading import SwitchedUpstream

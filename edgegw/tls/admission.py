@@ -11,7 +11,7 @@ __all__ = ["Admission"]
 
 
 class Counts(Protocol):
-    """See :class:`edgegw.observe.counters.AdmissionCounts`."""
+    """See :class:`edgegw.observe.tunnel_counters.AdmissionCounts`."""
 
     connections: int
     full_at: float
