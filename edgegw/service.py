@@ -12,7 +12,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol
+from datetime import UTC, datetime
+from typing import Any
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -23,6 +24,7 @@ from twisted.logger import Logger
 
 from edgegw.config import ConfigError, Loaded
 from edgegw.descriptors import allow_most
+from edgegw.gateway_api.status_items import StatusItems
 from edgegw.http_client import HTTPClient
 from edgegw.model import Admin, Gateway
 from edgegw.observe.admin import AdminSite, explanation
@@ -30,6 +32,7 @@ from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.observe.logs import StandardOutputLog
 from edgegw.observe.metrics import Metrics
 from edgegw.observe.plugin_counters import PluginCounters
+from edgegw.opening import CannotOpen, OpenPort, close_port, log_failure, names_at, open_ports
 from edgegw.proxy.generation import Generation, GenerationError
 from edgegw.proxy.policing import explanations_of
 from edgegw.signals import Signals
@@ -62,12 +65,6 @@ class CannotStart(Exception):
         self.faults = tuple(faults)
 
 
-class _Port(Protocol):
-    def getHost(self) -> Any: ...
-
-    def stopListening(self) -> Deferred[None] | None: ...
-
-
 @frozen(eq=False)
 class _Serving:
     """A configuration in use, and what is open for it."""
@@ -75,7 +72,7 @@ class _Serving:
     gateway: Gateway
     generation: Generation
     ports: Mapping[PortKey, ListeningPort]
-    admin: _Port | None
+    admin: OpenPort | None
 
 
 class GatewayService(Service):
@@ -123,9 +120,12 @@ class GatewayService(Service):
         if counters is not None:
             self.metrics.plugin_families.append(counters.collect)
         self._admin_site = AdminSite(
-            reactor, self.metrics.registry, lambda: self.ready, self.handshakes, self._explain, self._upstreams
-        )
+            reactor, self.metrics.registry, lambda: self.ready, self.handshakes, self._explain, self._upstreams,
+            self._shown_statuses,
+        )  # fmt: skip
         self._serving: _Serving | None = None
+        self._statuses: StatusItems | None = None
+        self._faults: list[str] = []
         self._explanations: dict[str, Explanation] = {}
         self._draining: set[Generation] = set()
         self._reloads = DeferredLock()
@@ -143,6 +143,9 @@ class GatewayService(Service):
     def _upstreams(self) -> Iterable[tuple[str, Callable[[], dict[str, Any]]]]:
         return () if self._serving is None else self._serving.generation.upstreams
 
+    def _shown_statuses(self) -> dict[str, Any] | None:
+        return None if self._statuses is None else {"items": self._statuses.items, "faults": self._faults}
+
     # --- what is open -------------------------------------------------------------------------
 
     @property
@@ -151,7 +154,7 @@ class GatewayService(Service):
         return {} if self._serving is None else self._serving.ports
 
     @property
-    def admin_port(self) -> _Port | None:
+    def admin_port(self) -> OpenPort | None:
         """The admin site's port, if there is one."""
         return None if self._serving is None else self._serving.admin
 
@@ -182,7 +185,7 @@ class GatewayService(Service):
             loaded = self._load() if self._initial is None else self._initial
             self._initial = None
             self._take_over(loaded, self._bring_up(loaded, None))
-        except (ConfigError, GenerationError, _CannotOpen) as error:
+        except (ConfigError, GenerationError, CannotOpen) as error:
             raise CannotStart(str(error).splitlines()) from error
 
     def _announce(self) -> None:
@@ -202,7 +205,7 @@ class GatewayService(Service):
         """Build a generation and open what it needs beyond what is open; undo all of it if a part fails.
 
         :raises GenerationError: as building does.
-        :raises _CannotOpen: a port cannot be opened, or a listener would lose all of its trust anchors.
+        :raises CannotOpen: a port cannot be opened, or a listener would lose all of its trust anchors.
         """
         gateway = loaded.gateway
         with ExitStack() as undo:
@@ -217,17 +220,10 @@ class GatewayService(Service):
             lost = generation.untrusting - before.generation.untrusting if before is not None else None
             if lost:
                 # A start can only refuse everyone there; a reload has something better to go on with.
-                raise _CannotOpen(f"no usable trust anchor is left for {', '.join(sorted(lost))}")
+                raise CannotOpen(f"no usable trust anchor is left for {', '.join(sorted(lost))}")
             kept = {} if before is None else {k: p for k, p in before.ports.items() if k in generation.port_keys}
-            opened: dict[PortKey, ListeningPort] = {}
-            faults = []
-            for key in sorted(generation.port_keys - kept.keys(), key=lambda key: (key[0] or "", key[1])):
-                try:
-                    opened[key] = generation.listen(key)
-                except CannotListenError as error:
-                    faults.append(cannot_listen_text(key, _names_at(gateway, key), error))
-                else:
-                    undo.callback(_close, opened[key])
+            faults: list[str] = []
+            opened = open_ports(generation, gateway, kept.keys(), undo, faults)
             admin = None if before is None else before.admin
             if before is None or before.gateway.admin != gateway.admin:
                 try:
@@ -236,9 +232,9 @@ class GatewayService(Service):
                     assert gateway.admin is not None
                     faults.append(cannot_listen_text((gateway.admin.address, gateway.admin.port), "admin", error))
                 else:
-                    undo.callback(_close, admin)
+                    undo.callback(close_port, admin)
             if faults:
-                raise _CannotOpen("\n".join(faults))
+                raise CannotOpen("\n".join(faults))
             for port in kept.values():
                 if before is not None:
                     undo.callback(before.generation.adopt, port)
@@ -246,10 +242,10 @@ class GatewayService(Service):
             undo.pop_all()
         return _Serving(gateway, generation, {**kept, **opened}, admin)
 
-    def _listen_admin(self, admin: Admin | None) -> _Port | None:
+    def _listen_admin(self, admin: Admin | None) -> OpenPort | None:
         if admin is None:
             return None
-        port: _Port = self._reactor.listenTCP(admin.port, self._admin_site, interface=admin.address)
+        port: OpenPort = self._reactor.listenTCP(admin.port, self._admin_site, interface=admin.address)
         return port
 
     def _take_over(self, loaded: Loaded, serving: _Serving) -> None:
@@ -262,15 +258,24 @@ class GatewayService(Service):
         if self._output is not None:
             self._output.use(serving.gateway.logging)
         self.metrics.use_gateway(serving.gateway)
+        self._see_statuses(loaded)
         for warning in loaded.warnings:
             # An event with a field called "warning" is one of the warnings module's to Twisted.
             _log.warn("{text}", text=str(warning))
         for key, port in serving.ports.items():
             if before is None or key not in before.ports:
                 _log.info("Listening on {address} for {listeners}", address=port_text(port),
-                          listeners=_names_at(serving.gateway, key))
+                          listeners=names_at(serving.gateway, key))
         if serving.admin is not None and (before is None or before.admin is not serving.admin):
             _log.info("Metrics and health on {address}", address=port_text(serving.admin))
+
+    def _see_statuses(self, loaded: Loaded) -> None:
+        self._faults = []
+        if loaded.statuses is None:
+            self._statuses = None
+        else:
+            self._statuses = StatusItems() if self._statuses is None else self._statuses
+            self._statuses.see(loaded.statuses, datetime.now(UTC))
 
     # --- reload -------------------------------------------------------------------------------
 
@@ -296,22 +301,22 @@ class GatewayService(Service):
                     loaded.environments.stop()
                 return False
             after = self._bring_up(loaded, before)
-        except (ConfigError, GenerationError, _CannotOpen) as error:
+        except (ConfigError, GenerationError, CannotOpen) as error:
             faults = str(error).splitlines()
             for fault in faults:
                 _log.error("Reload failed: {fault}", fault=fault)
-            self._keep_old(faults[0])
+            self._keep_old(faults)
             return False
         except Exception as error:
             _log.failure("Reload failed, which is a fault of the gateway")
-            self._keep_old(repr(error))
+            self._keep_old([repr(error)])
             return False
         self._take_over(loaded, after)
         for key in before.ports.keys() - after.ports.keys():
             _log.info("No longer listening on {address}", address=port_text(before.ports[key]))
-            _close(before.ports[key])
+            close_port(before.ports[key])
         if before.admin is not after.admin:
-            _close(before.admin)
+            close_port(before.admin)
         self._let_drain(before.generation)
         after.generation.replace(self._draining)
         self.metrics.reload_succeeded()
@@ -319,11 +324,12 @@ class GatewayService(Service):
         _log.info("Reloaded: {summary}", summary=self._summary())
         return True
 
-    def _keep_old(self, fault: str) -> None:
+    def _keep_old(self, faults: list[str]) -> None:
+        self._faults = faults
         self.metrics.reload_failed()
         _log.error("The previous configuration stays in use")
         if self.running:
-            self._notifier.ready(f"{self._summary()}; the last reload failed: {fault}")
+            self._notifier.ready(f"{self._summary()}; the last reload failed: {faults[0]}")
 
     def _let_drain(self, generation: Generation) -> None:
         """Let a replaced generation finish what it has begun, however long that takes."""
@@ -337,7 +343,7 @@ class GatewayService(Service):
         self.metrics.generations_draining = len(self._draining)
         retired = maybeDeferred(generation.retire)
         retired.addCallback(lambda _: generation.when_idle()).addCallback(idle)
-        retired.addErrback(_log_failure, "A replaced configuration did not end")
+        retired.addErrback(log_failure, "A replaced configuration did not end")
 
     # --- stop ---------------------------------------------------------------------------------
 
@@ -348,7 +354,7 @@ class GatewayService(Service):
         """
         if self._stopping is None:
             super().stopService()
-            self._stopping = Deferred.fromCoroutine(self._stop()).addErrback(_log_failure, "The end was not clean")
+            self._stopping = Deferred.fromCoroutine(self._stop()).addErrback(log_failure, "The end was not clean")
         stopped: Deferred[None] = Deferred()
 
         def pass_on(result: None) -> None:
@@ -365,7 +371,7 @@ class GatewayService(Service):
         timeout = serving.gateway.drain_timeout
         self._notifier.stopping("Draining", timeout + _CLOSING_SECONDS)
         generations = [*self._draining, serving.generation]
-        closed = [_close(port) for port in serving.ports.values()]
+        closed = [close_port(port) for port in serving.ports.values()]
         serving.generation.retire()
         _log.info("Stopping; connections open: {connections}, drain_timeout: {timeout} s",
                   connections=_connections(generations), timeout=timeout)
@@ -379,7 +385,7 @@ class GatewayService(Service):
         self._stapler.stop()
         self._ocsp_client.close()
         if serving.admin is not None:
-            await _close(serving.admin)
+            await close_port(serving.admin)
         self._signals.give_back()
         self._serving = None
         _log.info("Stopped")
@@ -406,7 +412,7 @@ class GatewayService(Service):
     def _hang_up(self) -> None:
         # One that waits already will read what this one would.
         if not self._reloads.waiting:
-            self.reload().addErrback(_log_failure, "A reload failed")
+            self.reload().addErrback(log_failure, "A reload failed")
 
     def _terminate(self, number: int) -> None:
         _log.info("Received {name}", name=signal.Signals(number).name)
@@ -422,28 +428,5 @@ class GatewayService(Service):
             self._end_drain.callback("a second signal came")
 
 
-class _CannotOpen(Exception):
-    """The configuration cannot take over; the text has a line for each reason."""
-
-
-def _close(port: _Port | None) -> Deferred[None]:
-    """Stop listening; what goes wrong is logged."""
-
-    async def close() -> None:
-        closed = None if port is None else port.stopListening()
-        if closed is not None:
-            await closed
-
-    return Deferred.fromCoroutine(close()).addErrback(_log_failure, "A port did not close")
-
-
-def _log_failure(failure: Any, message: str) -> None:
-    _log.failure(message, failure=failure)
-
-
 def _connections(generations: Sequence[Generation]) -> int:
     return sum(generation.connections for generation in generations)
-
-
-def _names_at(gateway: Gateway, key: PortKey) -> str:
-    return ", ".join(listener.name for listener in gateway.listeners if (listener.address, listener.port) == key)

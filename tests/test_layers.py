@@ -70,9 +70,14 @@ ALLOWED: dict[str, set[str]] = {
     "endpoints": CONTRACTS | {"config", "environment", "http_client", "observe", "proxy", "registry", "tls"},
     "endpoint_parser": {"endpoints"},
     # what puts it together
+    "opening": CONTRACTS | {"proxy", "tls"},
+    "watching": set(),
     "service": CONTRACTS
     | PURE
-    | {"deadlines", "descriptors", "http_client", "observe", "proxy", "signals", "systemd", "tcp", "tls", "upstream"},
+    | {
+        "deadlines", "descriptors", "gateway_api", "http_client", "observe", "opening", "proxy", "signals", "systemd",
+        "tcp", "tls", "upstream",
+    },
     "tap": CONTRACTS | {"config", "environment", "gateway_api", "observe", "registry", "service", "tls"},
     "demo": CONTRACTS | {"config", "descriptors", "observe", "service", "tap"},
     # commands, and what is there for plugins' authors

@@ -46,11 +46,13 @@ class Loaded:
 
     :ivar warnings: in the order of the document.
     :ivar environments: what its plugins use, to be started and stopped with it; ``None`` without any.
+    :ivar statuses: of the objects that it was compiled of; ``None`` for a dialect that has no objects.
     """
 
     gateway: Gateway
     warnings: tuple[Fault, ...]
     environments: Any = None
+    statuses: tuple[Any, ...] | None = None
 
 
 def load(

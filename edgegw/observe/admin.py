@@ -1,4 +1,4 @@
-"""The admin site: ``/metrics``, ``/healthz``, ``/readyz``, ``/handshakes`` and ``/upstreams``.
+"""The admin site: ``/metrics``, ``/healthz``, ``/readyz``, ``/handshakes``, ``/upstreams``, ``/gateway-api/status``.
 
 It is for the operator's own network: it speaks plain HTTP, asks nobody who they are, and shows who connected:
 addresses and what their certificates say, no keys and nothing that would let anybody in.  It changes nothing.
@@ -18,11 +18,16 @@ at most, since formatting more would hold up connections.  Without ``since`` the
 ``/upstreams`` gives JSON with two members: ``upstreams``, each with what is known of its endpoints, in the order of
 their names, and as many as have 1000 endpoints together; ``next``, what to ask for as ``from`` to get those that
 follow, or ``null``.  ``name`` in the query asks for one of them; 404 where there is none.
+
+``/gateway-api/status`` gives JSON with two members: ``items``, the objects of the manifests that are in use with the
+status that a cluster would show; ``faults``, a line each of what is wrong with those that would be in use otherwise.
+404 where the configuration is not of manifests.
 """
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from io import BytesIO
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -38,7 +43,7 @@ from edgegw.observe.handshakes import HandshakeRecord
 from edgegw.reason_explanations import EXPLANATIONS
 from edgegw.verdict import Explanation, Reason, is_code
 
-__all__ = ["MAX_ENDPOINTS", "MAX_HANDSHAKES", "AdminSite", "Upstreams", "explanation"]
+__all__ = ["MAX_ENDPOINTS", "MAX_HANDSHAKES", "AdminSite", "Statuses", "Upstreams", "explanation"]
 
 #: Handshakes in one answer.
 MAX_HANDSHAKES: Final = 100
@@ -57,6 +62,8 @@ _PARAMETERS = frozenset({"refused", "listener", "reason", "peer", "since", "limi
 Description = dict[str, Any]
 #: Gives the upstreams by their names, in the names' order, each with what tells of it.
 Upstreams = Callable[[], Iterable[tuple[str, Callable[[], Description]]]]
+#: Gives what ``/gateway-api/status`` shows; ``None`` where there is nothing of the kind.
+Statuses = Callable[[], Mapping[str, Any] | None]
 #: Status, media type and body of an answer.
 _Answer = tuple[int, bytes, bytes]
 _Page = Callable[[Request], _Answer]
@@ -80,6 +87,7 @@ class AdminSite(Site):
     :param record: what ``/handshakes`` shows; without one there is no such page.
     :param upstreams: gives what ``/upstreams`` shows; without it there is no such page.
     :param explain: says what a reason code means; the gateway's own codes if not given.
+    :param statuses: gives what ``/gateway-api/status`` shows; without it there is no such page.
     """
 
     noisy = False
@@ -92,6 +100,7 @@ class AdminSite(Site):
         record: HandshakeRecord | None = None,
         explain: Explain = explanation,
         upstreams: Upstreams | None = None,
+        statuses: Statuses | None = None,
     ) -> None:
         def metrics(request: Request) -> _Answer:
             accept = request.getHeader(b"accept") or b""
@@ -112,6 +121,8 @@ class AdminSite(Site):
             pages[_ONE_HANDSHAKE] = handshakes.one
         if upstreams is not None:
             pages[b"/upstreams"] = _Upstreams(upstreams).page
+        if statuses is not None:
+            pages[b"/gateway-api/status"] = partial(_status_page, statuses)
         super().__init__(
             _Pages(pages), requestFactory=_AdminRequest, reactor=reactor, parsePOSTFormSubmission=False
         )
@@ -139,6 +150,13 @@ class _AdminRequest(Request):
 class _Nowhere(BytesIO):
     def write(self, data: object) -> int:
         return len(data) if isinstance(data, bytes) else 0
+
+
+def _status_page(statuses: Statuses, request: Request) -> _Answer:
+    shown = statuses()
+    if shown is None:
+        return NOT_FOUND, _PLAIN, b"the configuration is not of Gateway API manifests\n"
+    return OK, _JSON, _json(shown)
 
 
 class _Upstreams:
