@@ -17,7 +17,7 @@ from edgegw.config.core_schema import UNTYPED, core_type
 from edgegw.config.nodes import KeyPlaces, Mapping, Node, Scalar, ScalarType, Sequence, Within, path_of
 from edgegw.config.variables import VariableError, expand
 
-__all__ = ["END", "FoundKeys", "Line", "NotPlain", "lines"]
+__all__ = ["END", "FoundKeys", "KnownLines", "Line", "NotPlain", "lines"]
 
 #: Levels of nesting of flow collections; what has more is not plain.
 _MAX_DEPTH: Final = 32
@@ -49,6 +49,8 @@ _FLOW_END: Final = re.compile(_END + r"\Z")
 #: the column, text and type of a value that is taken as it stands, or any other value, or neither.  Columns count from
 #: 0, but those of values from 1.
 Line = tuple[int, int, Union[str, None], int, str, Union[ScalarType, None], Union["_Value", None]]
+#: Lines by how they are written.
+KnownLines = dict[str, Line]
 #: Takes the places of keys by the paths of their values.
 FoundKeys = dict[str, tuple[int, int]]
 
@@ -64,14 +66,18 @@ class NotPlain(Exception):
     """The text is something that is not read here."""
 
 
-def lines(text: str, environ: MappingABC[str, str]) -> Iterator[tuple[int, Line]]:
+def lines(
+    text: str, environ: MappingABC[str, str] | None, above: int = 0, known: KnownLines | None = None
+) -> Iterator[tuple[int, Line]]:
     """Give the lines that say something with their numbers, and :data:`END` for ever.
 
-    :param environ: for ``${VAR}``; see :func:`edgegw.config.variables.expand`.
+    :param environ: for ``${VAR}``; see :func:`edgegw.config.variables.expand`.  ``None`` leaves it as it stands.
+    :param above: how many lines of the file stand above the text.
+    :param known: lines that were met in other texts, with the same ``environ``.
     :raises NotPlain: there is one that could mean anything else.
     """
-    known: dict[str, Line] = {}
-    number = start = 0
+    known = {} if known is None else known
+    number, start = above, 0
     while start <= len(text):
         end = text.find("\n", start + _SPLIT)
         end = len(text) if end < 0 else end
@@ -90,7 +96,7 @@ def lines(text: str, environ: MappingABC[str, str]) -> Iterator[tuple[int, Line]
         yield number, END
 
 
-def _line(source: str, environ: MappingABC[str, str]) -> Line:
+def _line(source: str, environ: MappingABC[str, str] | None) -> Line:
     found = _LINE.match(source)
     if found is None:
         return _nothing(source)
@@ -178,8 +184,8 @@ class _Mapping:
 _Value = Union[_Scalar, _Sequence, _Mapping]
 
 
-def _scalar(text: str, column: int, environ: MappingABC[str, str], plain: bool) -> _Scalar:
-    if "${" in text:
+def _scalar(text: str, column: int, environ: MappingABC[str, str] | None, plain: bool) -> _Scalar:
+    if environ is not None and "${" in text:
         try:
             return _Scalar(column, expand(text, environ), ScalarType.TEXT, True)
         except VariableError:
@@ -189,7 +195,7 @@ def _scalar(text: str, column: int, environ: MappingABC[str, str], plain: bool) 
     return _Scalar(column, intern(text), type_)
 
 
-def _flow(source: str, position: int, environ: MappingABC[str, str], depth: int) -> tuple[_Value, int]:
+def _flow(source: str, position: int, environ: MappingABC[str, str] | None, depth: int) -> tuple[_Value, int]:
     """Read a flow collection; gives where it has ended.
 
     :param position: behind the collection's first bracket.

@@ -11,9 +11,9 @@ from collections.abc import Mapping as MappingABC
 from typing import Final
 
 from edgegw.config.nodes import KeyPlaces, Mapping, Node, Scalar, Sequence, Within, path_of
-from edgegw.config.plain_lines import END, FoundKeys, Line, NotPlain, lines
+from edgegw.config.plain_lines import END, FoundKeys, KnownLines, Line, NotPlain, lines
 
-__all__ = ["NotPlain", "read_plain"]
+__all__ = ["KnownLines", "NotPlain", "read_plain"]
 
 #: Levels of nesting; what has more is not plain.
 _MAX_DEPTH: Final = 32
@@ -21,31 +21,36 @@ _MAX_DEPTH: Final = 32
 _ODD: Final = ("\t", "\r", "\x85", "\u2028", "\u2029", "\ufeff")
 
 
-def read_plain(text: str, environ: MappingABC[str, str]) -> Mapping:
+def read_plain(
+    text: str, environ: MappingABC[str, str] | None, above: int = 0, known: KnownLines | None = None
+) -> Mapping:
     """Read a document that is a mapping.
 
     :param text: without characters that YAML does not allow.
-    :param environ: for ``${VAR}``; see :func:`edgegw.config.variables.expand`.
+    :param environ: for ``${VAR}``; see :func:`edgegw.config.variables.expand`.  ``None`` leaves it as it stands.
+    :param above: how many lines of the file stand above the text.
+    :param known: lines that were met in other documents, with the same ``environ``.
     :raises NotPlain: it is written in some other way than this module reads, or has faults.
     """
     if any(odd in text for odd in _ODD):
         raise NotPlain
-    return _Blocks(text, environ, _KeyPlaces(text, environ)).document()
+    return _Blocks(text, environ, _KeyPlaces(text, environ, above), above, known=known).document()
 
 
 class _KeyPlaces:
     """Finds the places of keys, which only faults need, by reading a text once more when one is asked for."""
 
-    def __init__(self, text: str, environ: MappingABC[str, str]) -> None:
+    def __init__(self, text: str, environ: MappingABC[str, str] | None, above: int) -> None:
         self._text = text
         self._environ = environ
+        self._above = above
         self._found: FoundKeys | None = None
 
     def find(self, path: str) -> tuple[int, int]:
         """See :class:`edgegw.config.nodes.KeyPlaces`."""
         if self._found is None:
             found: FoundKeys = {}
-            _Blocks(self._text, self._environ, self, found).document()
+            _Blocks(self._text, self._environ, self, self._above, found).document()
             self._found = found
         return self._found[path]
 
@@ -60,9 +65,15 @@ class _Blocks:
     """
 
     def __init__(
-        self, text: str, environ: MappingABC[str, str], places: KeyPlaces, found: FoundKeys | None = None
+        self,
+        text: str,
+        environ: MappingABC[str, str] | None,
+        places: KeyPlaces,
+        above: int,
+        found: FoundKeys | None = None,
+        known: KnownLines | None = None,
     ) -> None:
-        self._next = lines(text, environ).__next__
+        self._next = lines(text, environ, above, known).__next__
         self._places = places
         self._found = found
 

@@ -16,10 +16,10 @@ import yaml
 from edgegw.config.core_schema import CORE_SCHEMA
 from edgegw.config.faults import ConfigError, Fault, Report, shown
 from edgegw.config.nodes import Mapping, Node, Scalar, ScalarType, Sequence, Within
-from edgegw.config.plain_yaml import NotPlain, read_plain
+from edgegw.config.plain_yaml import KnownLines, NotPlain, read_plain
 from edgegw.config.variables import VariableError, expand
 
-__all__ = ["MAX_ALIASED_NODES", "MAX_DEPTH", "MAX_SIZE", "read_file", "read_text"]
+__all__ = ["MAX_ALIASED_NODES", "MAX_DEPTH", "MAX_SIZE", "decoded", "file_text", "read_file", "read_text"]
 
 #: Bytes in a file.
 MAX_SIZE: Final = 64 * 1024 * 1024
@@ -81,34 +81,60 @@ def read_file(path: str, environ: MappingABC[str, str], report: Report) -> Node 
 
     :raises ConfigError: also where the file cannot be read, is too large or is not UTF-8.
     """
+    return read_text(file_text(path), path, environ, report)
+
+
+def file_text(path: str) -> str:
+    """Read a file.
+
+    :raises ConfigError: it cannot be read, is too large or is not UTF-8.
+    """
     try:
         with Path(path).open("rb") as file:
             data = file.read(MAX_SIZE + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError([Fault(path, 1, 1, "", f"cannot be read: {reason}", "give a readable file")]) from error
+    return decoded(data, path)
+
+
+def decoded(data: bytes, path: str) -> str:
+    """Decode what a file has in it.
+
+    :param data: at most one byte more than :data:`MAX_SIZE` need be read.
+    :param path: the file's, for faults.
+    :raises ConfigError: it is too large or is not UTF-8.
+    """
     if len(data) > MAX_SIZE:
         raise ConfigError([Fault(path, 1, 1, "", f"is larger than {MAX_SIZE} bytes", "split the configuration")])
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line, column = _position(data[: error.start].decode("utf-8"))
         problem = f"the byte 0x{data[error.start]:02x} is not UTF-8"
         raise ConfigError([Fault(path, line, column, "", problem, "save the file as UTF-8")]) from error
-    return read_text(text, path, environ, report)
 
 
-def read_text(text: str, file: str, environ: MappingABC[str, str], report: Report) -> Node | None:
+def read_text(
+    text: str,
+    file: str,
+    environ: MappingABC[str, str] | None,
+    report: Report,
+    above: int = 0,
+    known: KnownLines | None = None,
+) -> Node | None:
     """Read one document; ``None`` if there is nothing in it.
 
-    :param environ: for ``${VAR}``; see :func:`edgegw.config.variables.expand`.
+    :param environ: for ``${VAR}``; see :func:`edgegw.config.variables.expand`.  ``None`` leaves it as it stands.
     :param report: takes faults after which the rest can still be judged: keys given twice, unset
         variables.
+    :param above: how many lines of the file stand above the text.
+    :param known: see :func:`edgegw.config.plain_yaml.read_plain`.
     :raises ConfigError: the text is not YAML, or more than one document.
     """
 
     def refuse(line: int, column: int, problem: str, remedy: str) -> ConfigError:
-        return ConfigError([*report.findings, Fault(file, line, column, "", problem, remedy)])
+        return ConfigError([*report.findings, Fault(file, line + above, column, "", problem, remedy)])
 
     text = text.removeprefix("\ufeff")
     # The expression takes its time, and mostly there is nothing to find.
@@ -118,7 +144,7 @@ def read_text(text: str, file: str, environ: MappingABC[str, str], report: Repor
         code = ord(unprintable[0])
         raise refuse(line, column, f"the character U+{code:04X} may not stand in YAML", "remove it")
     try:
-        return read_plain(text, environ)
+        return read_plain(text, environ, above, known)
     except NotPlain:
         pass
     try:
@@ -136,7 +162,7 @@ def read_text(text: str, file: str, environ: MappingABC[str, str], report: Repor
         raise refuse(1, 1, f"not valid YAML: {error}", "correct it") from error
     if root is None:
         return None
-    return _Tree(environ, report).node(root, "", ())
+    return _Tree(environ, report, above).node(root, "", ())
 
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
@@ -173,16 +199,17 @@ def _of_mark(mark: Any) -> tuple[int, int]:
 class _Tree:
     """Makes nodes of PyYAML's, which are shared where a document has aliases."""
 
-    def __init__(self, environ: MappingABC[str, str], report: Report) -> None:
+    def __init__(self, environ: MappingABC[str, str] | None, report: Report, above: int = 0) -> None:
         self._environ = environ
         self._report = report
+        self._first = above + 1
         self._seen: set[int] = set()
         self._repeated = 0
 
     def node(self, node: Any, path: Within, parents: tuple[int, ...]) -> Node:
         """Convert a node and what is in it; whatever is at fault becomes a broken scalar."""
         mark = node.start_mark
-        line, column = mark.line + 1, mark.column + 1
+        line, column = mark.line + self._first, mark.column + 1
         identity = id(node)
         if identity in self._seen:
             self._repeated += 1
@@ -207,7 +234,7 @@ class _Tree:
 
     def _broken(self, path: Within, mark: Any, problem: str, remedy: str) -> Scalar:
         """Report a fault and give a node that stands in for what is at fault."""
-        node = Scalar(path, mark.line + 1, mark.column + 1, "", broken=True)
+        node = Scalar(path, mark.line + self._first, mark.column + 1, "", broken=True)
         self._report.fault(node, problem, remedy)
         return node
 
@@ -217,7 +244,7 @@ class _Tree:
         values: dict[str, Node] = {}
         for key_node, value_node in node.value:
             mark_of_key = key_node.start_mark
-            line, column = mark_of_key.line + 1, mark_of_key.column + 1
+            line, column = mark_of_key.line + self._first, mark_of_key.column + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 self._broken(path, mark_of_key, "a key is a list or a mapping", "write a word as key")
                 continue
@@ -230,14 +257,14 @@ class _Tree:
                 continue
             keys[name] = line, column
             values[name] = value
-        return Mapping(path, mark.line + 1, mark.column + 1, keys, values)
+        return Mapping(path, mark.line + self._first, mark.column + 1, keys, values)
 
     def _scalar(self, node: Any, path: Within, line: int, column: int) -> Scalar:
         text = node.value
         type_ = _TYPES.get(node.tag)
         if type_ is None:
             return self._broken(path, node.start_mark, f"the tag {shown(node.tag)} means nothing here", "remove it")
-        if "${" not in text:
+        if self._environ is None or "${" not in text:
             return Scalar(path, line, column, text, type_)
         try:
             return Scalar(path, line, column, expand(text, self._environ), ScalarType.TEXT, expanded=True)
