@@ -108,6 +108,10 @@ class Report:
         )
         self._found[found] = None
 
+    def add(self, findings: Iterable[Fault]) -> None:
+        """Note what another report has found."""
+        self._found.update(dict.fromkeys(findings))
+
     @property
     def faults(self) -> int:
         """How many findings are more than warnings."""
