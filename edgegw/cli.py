@@ -7,6 +7,8 @@
 ``edgegw handshakes``  shows the last handshakes of a running gateway
 ``edgegw plugins``     lists the plugins that are found, with their options
 ``edgegw new-plugin``  writes a plugin to begin with, and its test
+``edgegw secret``      prints a Secret's manifest, made of a certificate and its key
+``edgegw configmap``   prints a ConfigMap's manifest, made of files
 ``edgegw demo``        makes a throw-away PKI, an upstream and a configuration, and serves it
 ``edgegw version``     says which versions are at work
 
@@ -40,6 +42,8 @@ _WITH_OPTIONS: Final = {
     "handshakes": ("edgegw.handshakes_command", "run_handshakes", "show the last handshakes of a running gateway"),
     "plugins": ("edgegw.plugins_command", "run_plugins", "list the plugins that are found, with their options"),
     "new-plugin": ("edgegw.new_plugin", "run_new_plugin", "write a plugin to begin with, and its test"),
+    "secret": ("edgegw.gateway_api_commands", "run_secret", "print a Secret's manifest"),
+    "configmap": ("edgegw.gateway_api_commands", "run_configmap", "print a ConfigMap's manifest"),
     "demo": ("edgegw.demo", "run_demo", "serve a throw-away PKI, upstream and configuration"),
 }
 

@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from edgegw.config.faults import shown
 from edgegw.gateway_api.schema import REQUIRED, Faults, ListOf, Prop, Struct, given, pairs
-from edgegw.gateway_api.schema_core import kind_fields
-from edgegw.gateway_api.schema_gateway import NAME
+from edgegw.gateway_api.schema_core import SUBDOMAIN_NAME, kind_fields
 from edgegw.gateway_api.schema_policies import WELL_KNOWN_CAS
 from edgegw.gateway_api.schema_terms import LOCAL_OBJECT_REFERENCE, PRECISE_HOSTNAME, SECRET_REFERENCE
 from edgegw.gateway_api.schema_values import AnyValue, Flag, Integer, Text, Words
@@ -84,7 +83,7 @@ def _resolver_without_endpoints(value: Any, node: Any, report: Faults) -> None:
 
 
 BACKEND: Final = kind_fields(
-    NAME,
+    SUBDOMAIN_NAME,
     spec=Prop(
         Struct(
             {

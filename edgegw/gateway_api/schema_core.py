@@ -12,13 +12,26 @@ from edgegw.gateway_api.schema import INVALID, REQUIRED, Faults, MapOf, Prop, Sh
 from edgegw.gateway_api.schema_terms import LABEL_KEY, LABEL_VALUE, NAMESPACE, QUALIFIED_KEY, SUBDOMAIN
 from edgegw.gateway_api.schema_values import AnyValue, Flag, Ignored, Integer, Text, text_of
 
-__all__ = ["CONFIG_MAP", "METADATA_FIELDS", "NAMESPACE_KIND", "SECRET", "TLS_SECRET", "fold_string_data", "kind_fields"]
+__all__ = [
+    "CONFIG_MAP",
+    "DATA_KEY",
+    "METADATA_FIELDS",
+    "MOST_DATA",
+    "NAMESPACE_KIND",
+    "SUBDOMAIN_NAME",
+    "SECRET",
+    "TLS_SECRET",
+    "fold_string_data",
+    "kind_fields",
+]
 
 #: The type of Secrets with a certificate and its key.
 TLS_SECRET: Final = "kubernetes.io/tls"
 
-#: Bytes of all values of a Secret or ConfigMap, and of all annotations of an object.
-_MOST_DATA: Final = 1024 * 1024
+#: Bytes of all values of a Secret or ConfigMap.
+MOST_DATA: Final = 1024 * 1024
+
+#: Characters of all annotations of an object.
 _MOST_ANNOTATIONS: Final = 256 * 1024
 _TIME: Final = r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[-+]\d\d:\d\d)"
 
@@ -69,13 +82,14 @@ def kind_fields(name: Shape, **fields: Prop) -> Struct:
 
 
 #: What most objects may be called.
-_OBJECT: Final = Text("a name of a-z, 0-9, - and .", SUBDOMAIN, 1, 253)
+SUBDOMAIN_NAME: Final = Text("a name of a-z, 0-9, - and .", SUBDOMAIN, 1, 253)
 
 NAMESPACE_KIND: Final = kind_fields(NAMESPACE, spec=Prop(Struct({"finalizers": Prop(Ignored())})))
 
 # --- Secrets and ConfigMaps ---------------------------------------------------------------------
 
-_DATA_KEY: Final = Text("a key of A-Z, a-z, 0-9, -, _ and .", r"(?!\.\.?\Z|\.\..)[-._a-zA-Z0-9]+", 1, 253)
+#: What stands before the values of Secrets and ConfigMaps.
+DATA_KEY: Final = Text("a key of A-Z, a-z, 0-9, -, _ and .", r"(?!\.\.?\Z|\.\..)[-._a-zA-Z0-9]+", 1, 253)
 
 
 @frozen
@@ -105,8 +119,8 @@ class _Base64(Shape):
 def _secret_rules(value: Any, node: Any, report: Faults) -> None:
     data, text = value.get("data") or {}, value.get("stringData") or {}
     size = sum(len(part) * 3 // 4 for part in data.values()) + sum(map(len, text.values()))
-    if size > _MOST_DATA:
-        report.fault(node, f"holds {size} bytes", f"give {_MOST_DATA} or fewer")
+    if size > MOST_DATA:
+        report.fault(node, f"holds {size} bytes", f"give {MOST_DATA} or fewer")
     if value.get("type") != TLS_SECRET:
         return
     for key in ("tls.crt", "tls.key"):
@@ -124,25 +138,25 @@ def _config_map_rules(value: Any, node: Any, report: Faults) -> None:
         if key in text:
             report.fault(at(node, "binaryData", key), f"{key} is in data too", "keep one of the two")
     size = sum(len(part) * 3 // 4 for part in data.values()) + sum(map(len, text.values()))
-    if size > _MOST_DATA:
-        report.fault(node, f"holds {size} bytes", f"give {_MOST_DATA} or fewer")
+    if size > MOST_DATA:
+        report.fault(node, f"holds {size} bytes", f"give {MOST_DATA} or fewer")
 
 
-_TEXTS: Final = MapOf(_DATA_KEY, Text())
+_TEXTS: Final = MapOf(DATA_KEY, Text())
 
 _secret = kind_fields(
-    _OBJECT,
+    SUBDOMAIN_NAME,
     type=Prop(Text("the type of the Secret", None, 0, 253), "Opaque"),
-    data=Prop(MapOf(_DATA_KEY, _Base64("stringData"))),
+    data=Prop(MapOf(DATA_KEY, _Base64("stringData"))),
     stringData=Prop(_TEXTS),
     immutable=Prop(Flag()),
 )
 SECRET: Final = Struct(_secret.fields, (_secret_rules,))
 
 _config_map = kind_fields(
-    _OBJECT,
+    SUBDOMAIN_NAME,
     data=Prop(_TEXTS),
-    binaryData=Prop(MapOf(_DATA_KEY, _Base64("data"))),
+    binaryData=Prop(MapOf(DATA_KEY, _Base64("data"))),
     immutable=Prop(Flag()),
 )
 CONFIG_MAP: Final = Struct(_config_map.fields, (_config_map_rules,))

@@ -8,7 +8,7 @@ from edgegw.config.faults import shown
 from edgegw.config.nodes import Mapping as MappingNode
 from edgegw.gateway_api.objects import GATEWAY_API
 from edgegw.gateway_api.schema import REQUIRED, Faults, ListOf, MapOf, Prop, Struct, absent, at, given, pairs
-from edgegw.gateway_api.schema_core import kind_fields
+from edgegw.gateway_api.schema_core import SUBDOMAIN_NAME, kind_fields
 from edgegw.gateway_api.schema_terms import (
     ANNOTATION_KEY,
     CONTROLLER_NAME,
@@ -29,13 +29,10 @@ from edgegw.gateway_api.schema_terms import (
 )
 from edgegw.gateway_api.schema_values import AnyValue, Text, Words
 
-__all__ = ["GATEWAY", "GATEWAY_CLASS", "NAME"]
-
-#: What objects of the Gateway API may be called.
-NAME: Final = Text("a name of a-z, 0-9, - and .", SUBDOMAIN, 1, 253)
+__all__ = ["GATEWAY", "GATEWAY_CLASS"]
 
 GATEWAY_CLASS: Final = kind_fields(
-    NAME,
+    SUBDOMAIN_NAME,
     spec=Prop(
         Struct({
             "controllerName": Prop(CONTROLLER_NAME, REQUIRED),
@@ -241,7 +238,7 @@ _INFRASTRUCTURE: Final = Struct({
 })
 
 GATEWAY: Final = kind_fields(
-    NAME,
+    SUBDOMAIN_NAME,
     spec=Prop(
         Struct(
             {

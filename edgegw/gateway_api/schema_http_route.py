@@ -8,9 +8,8 @@ from typing import Any, Final
 from edgegw.config.faults import shown
 from edgegw.config.nodes import Node
 from edgegw.gateway_api.schema import REQUIRED, Faults, ListOf, Prop, Struct, at, pairs
-from edgegw.gateway_api.schema_core import kind_fields
+from edgegw.gateway_api.schema_core import SUBDOMAIN_NAME, kind_fields
 from edgegw.gateway_api.schema_filters import HTTP_FILTERS, HTTP_METHODS, PATH_CHARACTERS
-from edgegw.gateway_api.schema_gateway import NAME
 from edgegw.gateway_api.schema_parents import PARENT_FIELDS, WEIGHTED_BACKEND, distinct_rule_names, few_matches
 from edgegw.gateway_api.schema_sessions import SESSION_PERSISTENCE
 from edgegw.gateway_api.schema_terms import DURATION, HEADER_NAME, HOSTNAME, SECTION_NAME, seconds
@@ -150,7 +149,7 @@ _RULE: Final = Struct(
 )
 
 HTTP_ROUTE: Final = kind_fields(
-    NAME,
+    SUBDOMAIN_NAME,
     spec=Prop(
         Struct({
             **PARENT_FIELDS,

@@ -4,8 +4,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from edgegw.gateway_api.schema import REQUIRED, Faults, ListOf, Prop, Struct, at, given, pairs
-from edgegw.gateway_api.schema_core import kind_fields
-from edgegw.gateway_api.schema_gateway import NAME
+from edgegw.gateway_api.schema_core import SUBDOMAIN_NAME, kind_fields
 from edgegw.gateway_api.schema_terms import (
     GROUP,
     HOSTNAME,
@@ -122,11 +121,11 @@ _POLICY: Final = Struct(
     },
     moved={"targetRef": "write targetRefs, a list", "tls": "write validation"},
 )
-BACKEND_TLS_POLICY: Final = kind_fields(NAME, spec=Prop(_POLICY, REQUIRED))
+BACKEND_TLS_POLICY: Final = kind_fields(SUBDOMAIN_NAME, spec=Prop(_POLICY, REQUIRED))
 
 #: The first version, which v1 writes otherwise.
 BACKEND_TLS_POLICY_V1ALPHA2: Final = kind_fields(
-    NAME,
+    SUBDOMAIN_NAME,
     spec=Prop(
         Struct({
             "targetRef": Prop(Struct({**_TARGET.fields, "namespace": Prop(NAMESPACE)}), REQUIRED),
@@ -162,7 +161,7 @@ def modern_policy(content: dict[str, Any]) -> None:
 # --- ReferenceGrant -----------------------------------------------------------------------------
 
 REFERENCE_GRANT: Final = kind_fields(
-    NAME,
+    SUBDOMAIN_NAME,
     spec=Prop(
         Struct({
             "from": Prop(

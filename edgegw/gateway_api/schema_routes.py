@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from edgegw.config.faults import shown
 from edgegw.gateway_api.schema import REQUIRED, Faults, ListOf, Prop, Struct, at, given, pairs
-from edgegw.gateway_api.schema_core import kind_fields
+from edgegw.gateway_api.schema_core import SUBDOMAIN_NAME, kind_fields
 from edgegw.gateway_api.schema_filters import GRPC_FILTERS
-from edgegw.gateway_api.schema_gateway import NAME
 from edgegw.gateway_api.schema_parents import PARENT_FIELDS, WEIGHTED_BACKEND, distinct_rule_names, few_matches
 from edgegw.gateway_api.schema_sessions import SESSION_PERSISTENCE
 from edgegw.gateway_api.schema_terms import HEADER_NAME, HOSTNAME, SECTION_NAME
@@ -70,7 +69,7 @@ _GRPC_RULE: Final = Struct({
 })
 
 GRPC_ROUTE: Final = kind_fields(
-    NAME,
+    SUBDOMAIN_NAME,
     spec=Prop(
         Struct({
             **PARENT_FIELDS,
@@ -103,7 +102,7 @@ def _rules(most: int) -> ListOf:
 
 def _tls_route(hostnames: Prop, most_rules: int) -> Struct:
     fields = {**PARENT_FIELDS, "hostnames": hostnames, "rules": Prop(_rules(most_rules), REQUIRED)}
-    return kind_fields(NAME, spec=Prop(Struct(fields), REQUIRED))
+    return kind_fields(SUBDOMAIN_NAME, spec=Prop(Struct(fields), REQUIRED))
 
 
 TLS_ROUTE: Final = _tls_route(Prop(ListOf(HOSTNAME, 1, 1024, rules=(_no_addresses,)), REQUIRED), 1)
@@ -113,7 +112,7 @@ TLS_ROUTE_V1ALPHA2: Final = _tls_route(Prop(ListOf(HOSTNAME, 0, 16, rules=(_no_a
 
 def _tcp_route(most_rules: int) -> Struct:
     fields = {**PARENT_FIELDS, "rules": Prop(_rules(most_rules), REQUIRED)}
-    return kind_fields(NAME, spec=Prop(Struct(fields), REQUIRED))
+    return kind_fields(SUBDOMAIN_NAME, spec=Prop(Struct(fields), REQUIRED))
 
 
 TCP_ROUTE: Final = _tcp_route(1)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from edgegw.config.faults import shown
 from edgegw.gateway_api.schema import REQUIRED, Faults, ListOf, MapOf, Prop, Struct, at, given, pairs
-from edgegw.gateway_api.schema_core import kind_fields
+from edgegw.gateway_api.schema_core import SUBDOMAIN_NAME, kind_fields
 from edgegw.gateway_api.schema_terms import LABEL_KEY, LABEL_VALUE, NAMESPACE, PORT, QUALIFIED_KEY, SUBDOMAIN
 from edgegw.gateway_api.schema_values import AnyValue, Flag, Integer, IntegerOrText, Text, Words
 
@@ -129,7 +129,7 @@ _endpoint_port = Struct({
     "appProtocol": Prop(_APP_PROTOCOL),
 })
 _slice = kind_fields(
-    Text("a name of a-z, 0-9, - and .", SUBDOMAIN, 1, 253),
+    SUBDOMAIN_NAME,
     addressType=Prop(Words(("IPv4", "IPv6", "FQDN")), REQUIRED),
     endpoints=Prop(ListOf(_endpoint, 0, 1000), []),
     ports=Prop(ListOf(_endpoint_port, 0, 100)),

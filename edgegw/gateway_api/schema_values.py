@@ -38,6 +38,12 @@ class Text(Shape):
     def _compile(self) -> re.Pattern[str] | None:
         return None if self.pattern is None else re.compile(self.pattern)
 
+    def takes(self, text: str) -> bool:
+        """Whether a text is right."""
+        return self.min_length <= len(text) <= self.max_length and (
+            self._compiled is None or self._compiled.fullmatch(text) is not None
+        )
+
     def read(self, node: Node, report: Faults) -> Any:
         text = text_of(node, self, report)
         if text is INVALID:
@@ -49,7 +55,7 @@ class Text(Shape):
             report.fault(node, f"is {len(text)} characters long", f"write {self.max_length} or fewer")
             return INVALID
         if self._compiled is not None and not self._compiled.fullmatch(text):
-            report.fault(node, f"{shown(text)} is not {self.wanted}", f"write {self.wanted}")
+            report.fault(node, f"{shown(text)} is not right here", f"write {self.wanted}")
             return INVALID
         return text
 
