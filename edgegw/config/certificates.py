@@ -1,7 +1,8 @@
-"""Certificates and keys from PEM files, with everything that is wrong with them.
+"""Certificates and keys from PEM files, or from PEM itself, with everything that is wrong with them.
 
 Nothing here is raised: a file that cannot be used gives findings, each with the file it is about,
-and the dialects decide where in their documents these stand.
+and the dialects decide where in their documents these stand.  PEM that stands in a document is called by its name
+(:func:`edgegw.config.pem_text.name_of`) where a file is called by its path.
 """
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edgegw.config import pem
 from edgegw.config.faults import Severity
+from edgegw.config.pem_text import is_pem, name_of
 from edgegw.config.server_certificates import MAX_BYTES, Finding, Unusable, judge_pair, judge_validity
 from edgegw.model import ServerCertificate, TrustAnchor
 
@@ -39,12 +41,12 @@ class CertificateFiles:
     def __init__(self, directory: Path, now: datetime) -> None:
         self.now = now
         self._directory = directory
-        self._contents: dict[str, tuple[bytes, int] | Unusable] = {}
+        self._contents: dict[str, tuple[bytes, int | None] | Unusable] = {}
         self._servers: dict[tuple[str, str], tuple[ServerCertificate | None, tuple[Finding, ...]]] = {}
         self._bundles: dict[str, tuple[tuple[TrustAnchor, ...], tuple[Finding, ...]]] = {}
 
     def server(self, certificate: str, private_key: str) -> tuple[ServerCertificate | None, tuple[Finding, ...]]:
-        """Read a certificate with its chain and key.
+        """Read a certificate with its chain and key, each the path of a file or PEM.
 
         :returns: the certificate, ``None`` if a finding is a fault, and the findings.
         """
@@ -55,7 +57,7 @@ class CertificateFiles:
         return self._servers[key]
 
     def bundle(self, path: str) -> tuple[tuple[TrustAnchor, ...], tuple[Finding, ...]]:
-        """Read a file of CA certificates.
+        """Read a file of CA certificates, or such PEM.
 
         :returns: the certificates that can be used, and findings, all of them warnings.
         """
@@ -71,11 +73,13 @@ class CertificateFiles:
 
     # --- files ---------------------------------------------------------------
 
-    def _content(self, path: str, of_key: bool = False) -> tuple[bytes, int]:
-        """Give what is in a file, and its permissions.
+    def _content(self, path: str, of_key: bool = False) -> tuple[bytes, int | None]:
+        """Give what is in a file, and its permissions; PEM as it is, which has none.
 
         :raises Unusable: it cannot be read.
         """
+        if is_pem(path):
+            return path.encode("utf-8", "surrogateescape"), None
         content = self._contents.get(path)
         if content is None:
             try:
@@ -104,8 +108,8 @@ class CertificateFiles:
 
     def _read_server(self, path: str, key_path: str, findings: list[Finding]) -> ServerCertificate | None:
         return judge_pair(
-            path,
-            key_path,
+            _called(path),
+            _called(key_path),
             lambda: self._content(path)[0],
             lambda: self._content(key_path, of_key=True),
             self.now,
@@ -116,6 +120,7 @@ class CertificateFiles:
 
     def _read_bundle(self, path: str, findings: list[Finding]) -> list[TrustAnchor]:
         content, _ = self._content(path)
+        path = _called(path)
         anchors: list[TrustAnchor] = []
         certificates = pem.certificates(content)
         if pem.is_cut_off(content):
@@ -142,6 +147,10 @@ class CertificateFiles:
                 problem = f"{name} is left out, it is not valid: {error}"
                 findings.append(Finding(Severity.WARNING, problem, "copy the certificate again"))
         return anchors
+
+
+def _called(path: str) -> str:
+    return name_of(path) if is_pem(path) else path
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

@@ -184,7 +184,7 @@ def describe_validation(validation: ClientValidation | None) -> str:
     if validation is None:
         return "not asked for"
     mode = validation.mode.value
-    if not validation.trust_anchors:
+    if validation.refuses_everyone:
         return f"{mode}, NO TRUST ANCHOR: every connection is refused"
     fallback = validation.mode is ValidationMode.ALLOW_INSECURE_FALLBACK
     if fallback and validation.envoy_compatible:
@@ -197,6 +197,8 @@ def describe_validation(validation: ClientValidation | None) -> str:
         needed = "asked for; clients without one come in"
         if validation.policies is not None:
             needed += " if the policies that judge them accept"
+    if validation.policies_alone:
+        return f"{mode}: {needed}; no chain is verified, the policies decide"
     if fallback:
         return f"{mode}: {needed}; whether it is verified or not, the policies decide"
     return f"{mode}: {needed}, depth {validation.max_depth}"

@@ -14,8 +14,8 @@ PORT: Final = Integer(0, 65_535)
 #: What a rate is for, in seconds.
 UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 NAME: Final = Text(
-    "a name of letters, digits, hyphens, dots and underscores",
-    r"[A-Za-z0-9]([A-Za-z0-9._\-]{0,251}[A-Za-z0-9])?",
+    "a name of letters, digits, hyphens, dots, underscores, slashes and colons",
+    r"[A-Za-z0-9]([A-Za-z0-9._/:\-]{0,1021}[A-Za-z0-9])?",
     repeated=True,
 )
 FILE: Final = Text("the path of a file", r"[^\u0000-\u001f\u007f]+")

@@ -5,6 +5,7 @@ from typing import Final
 
 from edgegw.config.document_terms import FILE, setting
 from edgegw.config.faults import Report
+from edgegw.config.pem_text import FILE_OR_PEM
 from edgegw.config.policies import PLUGIN, POLICIES
 from edgegw.config.scalars import Boolean, Choice, Duration, Integer, Parsed, Text
 from edgegw.config.shapes import REQUIRED, Field, ListOf, OrWord, Record, Section
@@ -41,6 +42,14 @@ def _check_validation(section: Section, report: Report) -> None:
             "leave required out, or use AllowValidOnly",
         )
     fallback = section.get("mode") is ValidationMode.ALLOW_INSECURE_FALLBACK
+    given = section.node.values
+    if "ca_certificates" not in given and not (fallback and "policies" in given):
+        report.fault(
+            section.node,
+            "has no ca_certificates",
+            "list the CA files; without any, no certificate could be told from another, unless the mode is "
+            "AllowInsecureFallback and policies decide",
+        )
     if section.get("envoy_compatible") and not fallback and ("mode" in section or "mode" not in section.node.values):
         report.fault(
             section.at("envoy_compatible"),
@@ -72,10 +81,9 @@ CLIENT_VALIDATION: Final = Record(
         ),
         Field(
             "ca_certificates",
-            ListOf(FILE, min_items=1, distinct=True),
-            "PEM files with the certificates that clients' chains end in, roots or intermediates.",
-            REQUIRED,
-            missing="list the CA files; without any, no certificate could be told from another",
+            ListOf(FILE_OR_PEM, min_items=1, distinct=True),
+            "PEM files, or PEM itself, with the certificates that clients' chains end in, roots or intermediates.  "
+            "AllowInsecureFallback with policies may do without: they decide alone then.",
         ),
         Field(
             "required",
@@ -119,7 +127,11 @@ CLIENT_VALIDATION: Final = Record(
     check=_check_validation,
     rules={
         "if": {"properties": {"mode": {"const": "AllowInsecureFallback"}}, "required": ["mode"]},
-        "then": {"properties": {"required": {"not": {"const": True}}}},
+        "then": {
+            "properties": {"required": {"not": {"const": True}}},
+            "anyOf": [{"required": ["ca_certificates"]}, {"required": ["policies"]}],
+        },
+        "else": {"required": ["ca_certificates"]},
     },
 )
 VALIDATION_OR_NONE: Final = OrWord("disabled", CLIENT_VALIDATION)
@@ -132,13 +144,13 @@ def _check_certificate(section: Section, report: Report) -> None:
         if "source" in given and key in given:
             report.fault(section.node.key(key), "does not go with source", "give the one or the other")
         elif key != "ocsp_response" and "source" not in given and key not in given:
-            report.fault(section.node, f"has no {key}", f"give {key}: {FILE.wanted}; or a source of both")
+            report.fault(section.node, f"has no {key}", f"give {key}: {FILE_OR_PEM.wanted}; or a source of both")
 
 
 _CERTIFICATE: Final = Record(
     (
-        Field("certificate", FILE, "A PEM file: the certificate and its chain, the leaf first."),
-        Field("private_key", FILE, "A PEM file: the unencrypted private key."),
+        Field("certificate", FILE_OR_PEM, "A PEM file, or PEM: the certificate and its chain, the leaf first."),
+        Field("private_key", FILE_OR_PEM, "A PEM file, or PEM: the unencrypted private key."),
         Field("ocsp_response", FILE, "A file with its OCSP response, DER, which somebody keeps fresh; it is followed."),
         Field("source", PLUGIN("certificate_source"), "What yields both instead, and newer ones without a reload."),
     ),

@@ -4,9 +4,10 @@ from __future__ import annotations
 from typing import Final
 
 from edgegw.config.addresses import parse_hostname, parse_ip_address
-from edgegw.config.document_terms import FILE, HOSTNAME, setting
+from edgegw.config.document_terms import HOSTNAME, setting
 from edgegw.config.document_tls import CIPHER_SUITES_FIELD, GROUP_LIST, check_versions
 from edgegw.config.faults import Report
+from edgegw.config.pem_text import FILE_OR_PEM
 from edgegw.config.scalars import Boolean, Choice, Parsed, Text, Unparsable
 from edgegw.config.shapes import REQUIRED, Alternatives, Field, ListOf, OrWord, Record, Section
 from edgegw.model import ProxyProtocol, TLSVersion, UpstreamTLS, UpstreamVerification
@@ -55,8 +56,8 @@ def _check_verification(section: Section, report: Report) -> None:
 
 _CLIENT_CERTIFICATE: Final = Record(
     (
-        Field("certificate", FILE, "A PEM file: the certificate and its chain, the leaf first.", REQUIRED),
-        Field("private_key", FILE, "A PEM file: the unencrypted private key.", REQUIRED),
+        Field("certificate", FILE_OR_PEM, "A PEM file, or PEM: the certificate and its chain.", REQUIRED),
+        Field("private_key", FILE_OR_PEM, "A PEM file, or PEM: the unencrypted private key.", REQUIRED),
     ),
     name="client_certificate",
     description="What the gateway shows of itself.",
@@ -73,8 +74,8 @@ UPSTREAM_TLS: Final = Record(
         ),
         Field(
             "ca_certificates",
-            OrWord(SYSTEM, ListOf(FILE, min_items=1, distinct=True), SYSTEM),
-            "PEM files with the certificates that its chain ends in; or system, for the platform's.",
+            OrWord(SYSTEM, ListOf(FILE_OR_PEM, min_items=1, distinct=True), SYSTEM),
+            "PEM files, or PEM itself, with the certificates that its chain ends in; or system, for the platform's.",
             SYSTEM,
         ),
         Field(

@@ -70,7 +70,14 @@ class TLSTranslation:
                 "correct the files",
             )
         policies = self._plugins.policies(section.get("policies"))
-        return CLIENT_VALIDATION.settings(section, ClientValidation(mode, tuple(anchors.values()), policies=policies))
+        # That there are policies is seen to by the document's own rules.
+        base = ClientValidation(
+            mode,
+            tuple(anchors.values()),
+            policies=policies,
+            policies_alone="ca_certificates" not in section.node.values,
+        )
+        return CLIENT_VALIDATION.settings(section, base)
 
     # --- a listener ----------------------------------------------------------
 

@@ -295,7 +295,7 @@ def _problem(listener: Listener, first: Listener) -> str:
     if (listener.address, listener.port) != (first.address, first.port):
         return f"the listener {listener.name} has another address or port than {first.name}"
     validation = listener.tls.client_validation
-    if validation is not None and not validation.trust_anchors:
+    if validation is not None and validation.refuses_everyone:
         return f"the listener {listener.name} has no trust anchor and would refuse every connection; correct the files"
     return ""
 

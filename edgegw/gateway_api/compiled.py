@@ -24,12 +24,18 @@ class Surroundings:
     :ivar gateway_addresses: an IP address for each Gateway, by namespace and name, that names none; others without
         take all addresses of the machine.
     :ivar host_addresses: the machine's own, which Gateways that take all show in their status.
+    :ivar host_names: IP addresses of the names that Gateways name as addresses; see
+        :func:`edgegw.gateway_api.gateway_addresses.named_addresses`.
+    :ivar unusable_addresses: IP addresses that cannot be bound here, and why: whoever tries it says so, and compiles
+        once more.
     """
 
     endpoints: Mapping[tuple[str, str], tuple[str, ...]] = Factory(dict)
     cluster_domain: str = "cluster.local"
     gateway_addresses: Mapping[tuple[str, str], str] = Factory(dict)
     host_addresses: tuple[str, ...] = ("127.0.0.1",)
+    host_names: Mapping[str, tuple[str, ...]] = Factory(dict)
+    unusable_addresses: Mapping[str, str] = Factory(dict)
 
 
 @frozen(eq=False)

@@ -130,9 +130,8 @@ class DynamicCertificates:
 class ClientValidation:
     """Which client certificates come in.
 
-    :ivar trust_anchors: empty only where every one of the configured files was unreadable:
-        such a listener refuses every connection in ``AllowValidOnly`` as in
-        ``AllowInsecureFallback``.
+    :ivar trust_anchors: empty where every one of the configured files was unreadable: such a listener refuses every
+        connection in ``AllowValidOnly`` as in ``AllowInsecureFallback``; and with ``policies_alone``.
     :ivar required: ``AllowValidOnly`` without it lets clients in that send no certificate at
         all; a certificate that is sent must still be good.  ``AllowInsecureFallback`` never
         requires one.
@@ -149,6 +148,8 @@ class ClientValidation:
     :ivar explain_to_client: name the reason code in a response that refuses.
     :ivar envoy_compatible: in ``AllowInsecureFallback`` let everyone in, as Envoy's ``ACCEPT_UNTRUSTED``
         does; whom a policy refuses counts as unverified.
+    :ivar policies_alone: no trust anchor is named, so that no certificate is ever verified: the policies decide
+        (``AllowInsecureFallback`` with pins of certificates or keys).
     """
 
     mode: ValidationMode
@@ -162,6 +163,12 @@ class ClientValidation:
     recheck_established: bool = False
     explain_to_client: bool = False
     envoy_compatible: bool = False
+    policies_alone: bool = False
+
+    @property
+    def refuses_everyone(self) -> bool:
+        """Whether it names trust anchors of which none can be used."""
+        return not self.trust_anchors and not self.policies_alone
 
     @property
     def demands_certificate(self) -> bool:

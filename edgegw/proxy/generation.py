@@ -310,7 +310,7 @@ class Generation:
             one.name
             for one in self.gateway.listeners
             if one.tls is not None and one.tls.client_validation is not None
-            and not one.tls.client_validation.trust_anchors
+            and one.tls.client_validation.refuses_everyone
         )
 
     def listen(self, key: PortKey) -> ListeningPort:

@@ -105,7 +105,7 @@ class TLSListener(CountsHandshakes):
             )
         uris = {certificate.uris for certificate in model.tls.certificates}
         self._server_uris = uris.pop() if len(uris) == 1 and self.dynamic is None else None
-        self._refuses_everyone = self._validation is not None and not self._validation.trust_anchors
+        self._refuses_everyone = self._validation is not None and self._validation.refuses_everyone
         timeout = POLICY_TIMEOUT if self._validation is None else self._validation.policy_timeout
         self.limit = time_limit(reactor, timeout)
         # The metrics outlive the generation: a reload is no way to hold more.

@@ -1,0 +1,128 @@
+"""Which listener gets a port, where Gateways name the same ones, and the native listeners that come of it."""
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from edgegw.config.addresses import overlap
+from edgegw.gateway_api.distinct_listeners import FAMILIES, covered
+from edgegw.gateway_api.listener_state import ListenerState
+from edgegw.gateway_api.native_listeners import not_programmed
+
+__all__ = ["Candidate", "SharedPorts"]
+
+#: Stands for a listener that is not served, so that its clients do not come in by a less specific one.
+_REFUSES: Final[dict[str, dict[str, Any]]] = {
+    "HTTP": {"protocol": "HTTP"},
+    "TLS": {"protocol": "TLS", "tls": {"mode": "Passthrough"}},
+}
+
+
+@frozen(eq=False)
+class Candidate:
+    """A listener that would be served if nobody else had its port.
+
+    :ivar addresses: of its Gateway; ``None`` is all.
+    :ivar entry: its native form without name and address; ``None`` if it is not to be served.
+    """
+
+    listener: ListenerState
+    addresses: list[str | None]
+    entry: dict[str, Any] | None
+
+
+@frozen
+class _Binding:
+    """The listeners that are served on one address and port, all of one family of protocols, by their host names."""
+
+    family: str
+    by_hostname: dict[str | None, ListenerState] = field(factory=dict)
+
+
+class SharedPorts:
+    """Gives ports to listeners, first come, first served.
+
+    :ivar listeners: native ones.
+    :ivar owners: the listener that each is made of, by its name.
+    """
+
+    def __init__(self) -> None:
+        self.listeners: list[dict[str, Any]] = []
+        self.owners: dict[str, ListenerState] = {}
+        self._by_port: dict[int, dict[str | None, _Binding]] = {}
+        self._broken: list[tuple[ListenerState, str | None, str]] = []
+
+    def add(self, candidate: Candidate) -> None:
+        """Give a listener its port on each of its Gateway's addresses, or say what keeps it from it."""
+        listener = candidate.listener
+        if listener.protocol not in FAMILIES:
+            return
+        if not listener.conditions.is_false("Accepted"):
+            problems = list(filter(None, (self._taken(listener, address) for address in candidate.addresses)))
+            if problems:
+                listener.conditions.false("Accepted", "PortUnavailable", problems[0])
+                not_programmed(listener, problems[0])
+                return
+        for address in candidate.addresses:
+            name = _native_name(listener, address, len(candidate.addresses) > 1)
+            if candidate.entry is None:
+                self._broken.append((listener, address, name))
+                continue
+            place = {} if address is None else {"address": address}
+            self.listeners.append({"name": name, **place, **candidate.entry})
+            self.owners[name] = listener
+            listener.native.append(name)
+            on_port = self._by_port.setdefault(listener.port, {})
+            on_port.setdefault(address, _Binding(FAMILIES[listener.protocol])).by_hostname[listener.hostname] = listener
+
+    def _taken(self, listener: ListenerState, address: str | None) -> str:
+        """Say which listener of another Gateway has what this one wants; empty if none has."""
+        for bound, binding in self._by_port.get(listener.port, {}).items():
+            if not overlap(address, bound):
+                continue
+            others = [one for one in binding.by_hostname.values() if one.gateway is not listener.gateway]
+            if not others:
+                continue
+            where = f"port {listener.port}" + (f" of {bound}" if bound is not None else "")
+            if bound != address or FAMILIES[listener.protocol] != binding.family or binding.family == "TCP":
+                return f"{where} is used by {_told(others[0])} already"
+            other = binding.by_hostname.get(listener.hostname)
+            if other is not None and other.gateway is not listener.gateway:
+                return f"{listener.hostname or 'every name'} on {where} is used by {_told(other)} already"
+        return ""
+
+    def refuse_broken(self) -> None:
+        """Keep what is for listeners that are not served from others that take their names as well.
+
+        Whoever asks for the name gets 404 or, with TLS, no connection: what the listener would have demanded of
+        clients is not to be had around.
+        """
+        refused = set()
+        for listener, address, name in self._broken:
+            family, hostname = FAMILIES[listener.protocol], listener.hostname
+            binding = self._by_port.get(listener.port, {}).get(address)
+            key = (listener.port, address, hostname)
+            if binding is None or binding.family != family or hostname in binding.by_hostname or key in refused:
+                continue
+            if any(covered(hostname, other) for other in binding.by_hostname):
+                refused.add(key)
+                place = {} if address is None else {"address": address}
+                self.listeners.append(
+                    {"name": name, **place, "port": listener.port, "hostname": hostname, **_REFUSES[family]}
+                )
+                self.owners[name] = listener
+
+
+def _told(listener: ListenerState) -> str:
+    return f"the listener {listener.name} of {listener.gateway}"
+
+
+def _native_name(listener: ListenerState, address: str | None, several: bool) -> str:
+    """Give a name for logs, metrics and routes: ``infra/public/https``, and the address where there are several."""
+    name = f"{listener.gateway.namespace}/{listener.gateway.name}/{listener.name}"
+    if not several or address is None:
+        return name
+    # No name ends in a colon.
+    address = address.replace("%", ".")
+    return f"{name}/{address}0" if address.endswith(":") else f"{name}/{address}"
