@@ -40,7 +40,7 @@ def native_listener(
             # kgateway gives this reason, whatever in a listener's TLS is wrong.
             listener.conditions.false("ResolvedRefs", "InvalidCertificateRef", problem)
             not_programmed(listener, problem)
-    if not listener.kinds:
+    if not (listener.kinds or listener.conditions.is_false("Accepted")):
         not_programmed(listener, "there is no kind of route that it may carry")
     if listener.conditions.is_false("Accepted") or listener.conditions.is_false("Programmed"):
         return None
