@@ -16,7 +16,6 @@ from edgegw.gateway_api.gateways import CompiledGateways, compile_gateways
 from edgegw.gateway_api.grants import Grants
 from edgegw.gateway_api.objects import Object
 from edgegw.model import Gateway, Protocol, TLSMode, ValidationMode
-from edgegw.registry import Registry
 from tests.config_documents import CA, SERVER, issue
 from tests.gateway_objects import config_map, objects_of, secret, standing
 
@@ -84,10 +83,7 @@ class GatewayTestCase(SynchronousTestCase):
         """Load the listeners as they are."""
         document = {"listeners": result.listeners}
         report = Report("")
-        made = load_document(
-            nodes_of(document), "/nowhere/x.yaml", report, find_plugins=Registry, make_environment=_environment
-        )
-        return made.gateway
+        return load_document(nodes_of(document), "/nowhere/x.yaml", report).gateway
 
     def statuses(self, result: CompiledGateways) -> list[dict[str, Any]]:
         """Give the status of each Gateway, each condition with the generation."""
@@ -109,15 +105,6 @@ class GatewayTestCase(SynchronousTestCase):
         """Give the message of a condition of a listener."""
         (found,) = [one for one in self.statuses(result)[number]["listeners"] if one["name"] == name]
         return str(next(one["message"] for one in found["conditions"] if one["type"] == condition))
-
-
-class _Environment:
-    def holds(self, built: object) -> None:
-        pass
-
-
-def _environment(name: str, place: str) -> Any:
-    return _Environment()
 
 
 class ListenerTests(GatewayTestCase):

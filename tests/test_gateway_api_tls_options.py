@@ -3,11 +3,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from edgegw.config.faults import Report
 from edgegw.config.native import load_document
 from edgegw.config.plain_data import nodes_of
+from edgegw.environment import Environments
 from edgegw.gateway_api.compiled import Surroundings
 from edgegw.gateway_api.gateway_status import gateway_status
 from edgegw.gateway_api.gateways import CompiledGateways, compile_gateways
@@ -15,6 +17,7 @@ from edgegw.gateway_api.grants import Grants
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
 from edgegw.gateway_api.tls_options import read_options
 from edgegw.model import Listener, PolicyUse, ValidationMode
+from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.registry import Registry
 from edgegw.tls.names import check_tls
 from tests.gateway_objects import config_map, secret, standing
@@ -48,11 +51,6 @@ def gateway(options: dict[str, str], mode: str | None = "AllowValidOnly", protoc
     return Object(f"{GATEWAY_API}/v1", "Gateway", "default", "mtls", content)
 
 
-class _Environment:
-    def holds(self, built: object) -> None:
-        pass
-
-
 class OptionTestCase(SynchronousTestCase):
     """Compiles a Gateway with options."""
 
@@ -71,7 +69,7 @@ class OptionTestCase(SynchronousTestCase):
         report = Report("")
         loaded = load_document(
             nodes_of({"listeners": result.listeners}), "/nowhere/x.yaml", report, check_tls=check_tls,
-            find_plugins=Registry, make_environment=lambda name, place: _Environment(),
+            find_plugins=Registry, make_environment=Environments(Clock(), "/nowhere", PluginCounters()).make,
         )
         return loaded.gateway.listeners[0]
 
@@ -303,7 +301,8 @@ class OwnTests(OptionTestCase):
 
     def test_policies_of_everyone(self) -> None:
         """Where no certificate is asked for, policies are the listener's."""
-        listener = self.listener({"edgegw.io/policies": "[rate_limit: {rate: 10/s, burst: 20, per: address}]"}, mode=None)
+        policies = "[rate_limit: {rate: 10/s, burst: 20, per: address}]"
+        listener = self.listener({"edgegw.io/policies": policies}, mode=None)
         self.assertEqual(len(listener.policies or ()), 1)
 
     def test_faults(self) -> None:
