@@ -609,12 +609,10 @@ upstreams: [{{name: app, endpoints: ["127.0.0.1:1"]}}]
 routes:
   - {name: a, hostnames: [A.example.com, a.example.com], rules: []}
   - {name: b, hostnames: [], listeners: [], rules: [{matches: [], backends: []}]}
-upstreams: [{name: app, endpoints: []}]
 """,
             (4, 42, "routes[0].hostnames[1]", "repeats"),
             (4, 65, "routes[0].rules", "empty"),
             (5, 26, "routes[1].hostnames", "empty"),
             (5, 41, "routes[1].listeners", "empty"),
             (5, 63, "routes[1].rules[0].matches", "empty"),
-            (6, 36, "upstreams[0].endpoints", "empty"),
         )

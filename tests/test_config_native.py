@@ -706,6 +706,7 @@ class JSONSchema(ConfigTestCase):
             "  - {name: b, port: 1, protocol: HTTP, header_injection: []}\n",
             "  - {name: b, port: 1, protocol: HTTP, header_injection: [fields: {headers: {x-a: '{{{subject}}}'}}]}\n",
             upstream % "'127.0.0.1:1', '[::1]:2', 'a.b:3'",
+            upstream % "",
             rule % "{backends: [{upstream: u}]}",
             rule % "{matches: [{path: {type: Exact, value: /a%20b}}, {}], backends: [{upstream: u, weight: 0}]}",
         ]
@@ -744,7 +745,6 @@ class JSONSchema(ConfigTestCase):
             f"  - {{name: b, port: 1, {_TLS[:-1]}, cipher_suites: [AES128-SHA]}}}}\n",
             f"  - {{name: b, port: 1, {_TLS[:-1]}, alpn: [h3]}}}}\n",
             f"  - {{name: b, port: 1, {_TLS[:-1]}, groups: ['a:b']}}}}\n",
-            upstream % "",
             upstream % "'127.0.0.1'",
             rule % "{}",
             rule % "{matches: [], backends: [{upstream: u}]}",

@@ -114,8 +114,8 @@ UPSTREAM: Final = Record(
         Field("name", NAME, "A unique name, for routes, logs and metrics.", REQUIRED),
         Field(
             "endpoints",
-            ListOf(_EndpointShape(), 1, distinct=True),
-            "Addresses that serve the same thing: host:port, unix:/path, or srv:name for SRV records.",
+            ListOf(_EndpointShape(), distinct=True),
+            "Addresses that serve the same thing: host:port, unix:/path, or srv:name for SRV records.  Empty: 503.",
         ),
         Field("backend", PLUGIN("backend"), "Code that answers, in place of endpoints."),
         setting(

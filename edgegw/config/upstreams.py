@@ -7,7 +7,7 @@ from edgegw.config.document_balancing import SESSION_PERSISTENCE, translate_bala
 from edgegw.config.document_health import OUTLIER_DETECTION, translate_health_check
 from edgegw.config.document_upstreams import LIMITS, RESOLUTION, RETRY_BUDGET, UPSTREAM
 from edgegw.config.faults import Report
-from edgegw.config.nodes import Node
+from edgegw.config.nodes import Node, Sequence
 from edgegw.config.policies import PluginTranslation
 from edgegw.config.routing import translate_backend
 from edgegw.config.shapes import Section
@@ -62,6 +62,9 @@ def translate_upstream(
 def _check_endpoints(section: Section, report: Report) -> None:
     """Find an address that stands there twice, with whatever weights."""
     first: dict[str, Node] = {}
+    given = section.node.values.get("endpoints")
+    if isinstance(given, Sequence) and not given.items:
+        report.warn(given, "is an empty list: requests get 503, and connections are closed", "give one or more")
     for item in section.items("endpoints"):
         text = str(item.value)
         if first.setdefault(text, item.node) is not item.node:

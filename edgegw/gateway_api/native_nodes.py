@@ -4,9 +4,11 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingABC
 from typing import Any
 
+from edgegw.config.faults import Fault, Report, Severity
 from edgegw.config.nodes import Mapping, Node, Scalar, ScalarType, Sequence, Within
+from edgegw.config.shapes import Shape
 
-__all__ = ["node_of"]
+__all__ = ["faults_of", "node_of", "said"]
 
 
 def node_of(data: Any, within: Within = "") -> Node:
@@ -37,3 +39,16 @@ def _scalar(data: Any) -> tuple[str, ScalarType]:
     if isinstance(data, str):
         return data, ScalarType.TEXT
     raise TypeError(f"{type(data).__name__} is nothing that a document has")
+
+
+def faults_of(shape: Shape, data: Any) -> tuple[Fault, ...]:
+    """Give what keeps the native language from taking a part of a document."""
+    report = Report("")
+    shape.read(node_of(data), report)
+    return tuple(found for found in report.findings if found.severity is Severity.FAULT)
+
+
+def said(fault: Fault) -> str:
+    """Give a fault's text for the message of a condition."""
+    remedy = f"; {fault.remedy}" if fault.remedy else ""
+    return f"{fault.path}: {fault.problem}{remedy}"
