@@ -1,15 +1,23 @@
-"""Kubernetes objects for tests, from YAML that has the defaults of the API server filled in already."""
+"""Kubernetes objects for tests, from YAML, and what routes among them are compiled to."""
 from __future__ import annotations
 
 from typing import Any
 
 import yaml
 
+from edgegw.config.faults import Report
+from edgegw.config.native import load_document
+from edgegw.gateway_api.compiled import Surroundings
 from edgegw.gateway_api.conditions import Conditions
+from edgegw.gateway_api.grants import Grants
 from edgegw.gateway_api.listener_state import GatewayState, ListenerState
+from edgegw.gateway_api.native_nodes import node_of
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
+from edgegw.gateway_api.routes import CompiledRoutes, compile_routes
+from edgegw.model import Gateway
+from edgegw.registry import Registry
 
-__all__ = ["documents", "gateway_states", "objects"]
+__all__ = ["Compiled", "documents", "gateway_states", "objects"]
 
 _KINDS_BY_PROTOCOL = {
     "HTTP": ["HTTPRoute", "GRPCRoute"],
@@ -27,7 +35,7 @@ def documents(text: str) -> list[dict[str, Any]]:
 
 def objects(*texts: str) -> Objects:
     """Make objects of YAML; their order is that of the text, and ``default`` is their namespace."""
-    made = []
+    made: list[Object] = []
     for content in (one for text in texts for one in documents(text)):
         metadata = content["metadata"]
         namespace = "" if content["kind"] in _WITHOUT_NAMESPACE else metadata.get("namespace", "default")
@@ -59,3 +67,63 @@ def gateway_states(all_objects: Objects) -> list[GatewayState]:
             )
         states.append(state)
     return states
+
+
+class Compiled:
+    """The routes of some YAML, compiled."""
+
+    def __init__(self, *texts: str, surroundings: Surroundings | None = None, served: bool = True) -> None:
+        self.objects = objects(*texts)
+        self.states: list[GatewayState] = gateway_states(self.objects)
+        for listener in (one for state in self.states for one in state.listeners if not served):
+            listener.native = []
+        self.routes: CompiledRoutes = compile_routes(
+            self.objects, Grants(self.objects), self.states, surroundings or Surroundings()
+        )
+
+    @property
+    def upstreams(self) -> dict[str, dict[str, Any]]:
+        """The upstreams by their names."""
+        return {one["name"]: one for one in self.routes.upstreams}
+
+    def parents(self, name: str, kind: str = "HTTPRoute") -> list[dict[str, Any]]:
+        """Give ``status.parents`` of a route; none where it has no status of ours."""
+        for status in self.routes.statuses:
+            if status.object.kind == kind and status.object.name == name:
+                parents: list[dict[str, Any]] = status.status["parents"]
+                return parents
+        return []
+
+    def conditions(self, name: str, kind: str = "HTTPRoute", parent: int = 0) -> dict[str, tuple[str, str]]:
+        """Give status and reason of each condition of a route."""
+        conditions = self.parents(name, kind)[parent]["conditions"]
+        return {one["type"]: (one["status"], one["reason"]) for one in conditions}
+
+    @property
+    def attached(self) -> dict[str, int]:
+        """How many routes each listener has."""
+        return {listener.name: listener.attached for state in self.states for listener in state.listeners}
+
+    def document(self) -> dict[str, Any]:
+        """Give the native document, with listeners in place of those that are compiled elsewhere."""
+        listeners = []
+        for listener in (one for state in self.states for one in state.listeners if one.native):
+            entry = {"name": listener.native[0], "address": f"unix:/run/{len(listeners)}", "protocol": listener.protocol}
+            if listener.passthrough:
+                entry["tls"] = {"mode": "Passthrough"}
+            elif listener.protocol in ("HTTPS", "TLS"):
+                # Certificates are somebody else's.
+                entry["protocol"] = "HTTP" if listener.protocol == "HTTPS" else "TCP"
+            if listener.hostname is not None and entry["protocol"] != "TCP":
+                entry["hostname"] = listener.hostname
+            listeners.append(entry)
+        parts = {key: getattr(self.routes, key) for key in ("routes", "tls_routes", "tcp_routes", "upstreams")}
+        return {"listeners": listeners, **{key: part for key, part in parts.items() if part}}
+
+    def load(self) -> Gateway:
+        """Let the native language read it."""
+        loaded = load_document(
+            node_of(self.document()), "manifests", Report("manifests"),
+            find_plugins=Registry, make_environment=lambda *arguments: None,  # type: ignore[arg-type]
+        )
+        return loaded.gateway

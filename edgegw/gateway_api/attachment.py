@@ -48,15 +48,19 @@ def hostnames_of(route: Object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def attachments(route: Object, gateways: Iterable[GatewayState], objects: Objects) -> list[Attachment]:
-    """Look for the listeners of a route; of its parents only those are of interest that are Gateways of ours."""
-    by_name = {(state.gateway.namespace, state.gateway.name): state for state in gateways}
+def attachments(
+    route: Object, gateways: Mapping[tuple[str, str], GatewayState], objects: Objects
+) -> list[Attachment]:
+    """Look for the listeners of a route; of its parents only those are of interest that are Gateways of ours.
+
+    :param gateways: all of ours, by namespace and name.
+    """
     hostnames = hostnames_of(route)
     found = []
     for parent_ref in route.spec.get("parentRefs") or ():
         if (parent_ref.get("group", GATEWAY_API), parent_ref.get("kind", "Gateway")) != (GATEWAY_API, "Gateway"):
             continue
-        gateway = by_name.get((parent_ref.get("namespace") or route.namespace, parent_ref["name"]))
+        gateway = gateways.get((parent_ref.get("namespace") or route.namespace, parent_ref["name"]))
         if gateway is not None:
             found.append(_attach(route, hostnames, parent_ref, gateway, objects))
     return found

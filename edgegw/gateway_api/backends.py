@@ -74,6 +74,10 @@ class Backend:
         return f"{self.kind[1]} {self.namespace}/{self.name}"
 
 
+class _Unsupported(str):
+    """What of a backend that is there cannot be used."""
+
+
 class Backends:
     """Finds what references name."""
 
@@ -100,7 +104,14 @@ class Backends:
                 f"the {kind} {name}",
             )
             return None
-        found = self._service(namespace, name, ref.get("port")) if kind == "Service" else self._own(namespace, name)
+        found: Backend | str
+        if kind == "Service":
+            found = self._service(namespace, name, ref.get("port"))
+        else:
+            found = self._own(namespace, name)
+        if isinstance(found, _Unsupported):
+            findings.reference("UnsupportedProtocol", f"{place}: {found}")
+            return None
         if isinstance(found, str):
             findings.reference("BackendNotFound", f"{place}: {found}")
             findings.missing.append((group, kind, namespace, name))
@@ -125,14 +136,14 @@ class Backends:
             return f"there is no Backend {namespace}/{name}"
         for key in ("tls", "type"):
             if backend.spec.get(key) not in (None, "Endpoints"):
-                return f"{backend} has {key}, which is not supported; use a BackendTLSPolicy, and endpoints"
+                return _Unsupported(f"{key} of {backend} is not supported; use a BackendTLSPolicy, and endpoints")
         endpoints = []
         for entry in backend.spec.get("endpoints") or ():
             text = _endpoint_of(entry)
             try:
                 endpoints.append(str(parse_upstream_endpoint(text)))
             except Unparsable as error:
-                return f"{text} of {backend} {error}"
+                return _Unsupported(f"{text} of {backend} {error}")
         protocols = backend.spec.get("appProtocols") or ("",)
         return Backend(
             (ENVOY_GATEWAY, "Backend"), namespace, name, 0, None, tuple(dict.fromkeys(endpoints)), protocols[0]

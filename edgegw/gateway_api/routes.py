@@ -73,7 +73,7 @@ class _Compilation:
         injected: AbstractSet[str],
     ) -> None:
         self._objects = objects
-        self._gateways = gateways
+        self._gateways = {(one.gateway.namespace, one.gateway.name): one for one in gateways}
         self._injected = injected
         services = Services(objects, surroundings)
         self._backends = Backends(objects, grants, services)

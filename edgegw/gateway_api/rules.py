@@ -113,8 +113,9 @@ class RuleTranslation:
 
     @property
     def _failing(self) -> str:
-        """What stands for a backend that cannot be had; to clients of gRPC 503 is UNAVAILABLE."""
-        return self._upstreams.failing(self.route, 503 if self.route.kind == "GRPCRoute" else 500)
+        """What stands for a backend that cannot be had; to clients of gRPC it is UNAVAILABLE (GRPCRouteRule)."""
+        of_grpc = self.route.kind == "GRPCRoute"
+        return self._upstreams.closing(self.route) if of_grpc else self._upstreams.failing(self.route)
 
     def _shares(
         self, place: str, rule: Mapping[str, Any], refs: Sequence[Mapping[str, Any]]
@@ -126,7 +127,9 @@ class RuleTranslation:
             backend = self._find(ref, here)
             filters = self._filters(ref, f"{here}.", of_rule=False)
             weight = ref.get("weight", 1)
-            found.append((None if filters.broken else backend, weight, filters.native))
+            # What is done with the requests of a backend that is not there is to fail.
+            there = backend is not None and not filters.broken
+            found.append((backend, weight, filters.native) if there else (None, weight, {}))
         if session is not None:
             together = self._together(place, found, session)
             if together is not None:

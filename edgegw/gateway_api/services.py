@@ -1,7 +1,7 @@
 """Where Services are: their endpoints, as the native language writes them."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from ipaddress import ip_address
 from typing import Any, Final
@@ -56,7 +56,7 @@ class Services:
         if service is None:
             if told is None:
                 return f"there is no Service {namespace}/{name}"
-            return ServicePort(None, tuple(told))
+            return ServicePort(None, _endpoints_in(told))
         if port is None:
             return f"it names no port of the Service {namespace}/{name}"
         entry = self._port(service, port)
@@ -82,18 +82,18 @@ class Services:
         if slices is not None:
             return tuple(dict.fromkeys(one for each in slices for one in _ready(each, entry.get("name") or "")))
         if told is not None:
-            return tuple(told)
+            return _endpoints_in(told)
         annotated = service.annotations.get(ENDPOINTS_ANNOTATION)
         if annotated is not None:
-            return tuple(dict.fromkeys(filter(None, map(_canonical, annotated.split(",")))))
+            return _endpoints_in(annotated.split(","))
         if service.spec.get("type") == "ExternalName":
-            return (host_and_port(str(service.spec.get("externalName", "")).rstrip("."), entry["port"]),)
+            return _endpoints_in([host_and_port(str(service.spec.get("externalName", "")).rstrip("."), entry["port"])])
         port = entry["port"]
         if service.spec.get("clusterIP") == "None" and isinstance(entry.get("targetPort"), int):
             # Nothing translates the port of a headless Service.
             port = entry["targetPort"]
         domain = self._surroundings.cluster_domain
-        return (f"{service.name}.{service.namespace}.svc.{domain}:{port}",)
+        return _endpoints_in([f"{service.name}.{service.namespace}.svc.{domain}:{port}"])
 
     def warnings(self) -> Iterator[tuple[Object, str]]:
         """Give the Services whose annotation has something in it that is no endpoint."""
@@ -110,6 +110,10 @@ class Services:
             if owner is not None:
                 slices.setdefault((one.namespace, owner), []).append(one)
         return slices
+
+
+def _endpoints_in(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(found for found in map(_canonical, texts) if found is not None))
 
 
 def _canonical(text: str) -> str | None:

@@ -16,6 +16,7 @@ __all__ = ["CLOSING", "Upstreams"]
 
 #: The name of the upstream that takes no connection.
 CLOSING: Final = "unresolved/closed"
+_FAILURE: Final = {"backend": {"respond": {"status": 500}}}
 #: The greatest weight of an endpoint.
 _HEAVIEST: Final = 1000
 
@@ -89,12 +90,12 @@ class Upstreams:
         name, settings = self._settings(route, backend, gateway, False)
         return self.closing(route) if "backend" in settings else self._add(route, name, settings)
 
-    def failing(self, route: Object, status: int) -> str:
-        """Give an upstream that answers every request with a status."""
-        return self._add(route, f"unresolved/{status}", {"backend": {"respond": {"status": status}}})
+    def failing(self, route: Object) -> str:
+        """Give an upstream that answers every request with 500."""
+        return self._add(route, "unresolved/500", _FAILURE)
 
     def closing(self, route: Object) -> str:
-        """Give an upstream that takes no connection."""
+        """Give an upstream that takes no connection, so that requests get 503."""
         return self._add(route, CLOSING, {"endpoints": []})
 
     def _settings(
@@ -108,7 +109,7 @@ class Upstreams:
         if validation is not None:
             if validation.tls is None or any(one.startswith("unix:") for one in backend.endpoints):
                 # Never without TLS, and never without knowing with whom.
-                return f"{name}/unverifiable", {"backend": {"respond": {"status": 500}}}
+                return f"{name}/unverifiable", dict(_FAILURE)
             settings["tls"] = dict(validation.tls)
             if gateway is not None and gateway.client_certificate is not None:
                 settings["tls"]["client_certificate"] = dict(gateway.client_certificate)
