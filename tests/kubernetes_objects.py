@@ -16,6 +16,7 @@ from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
 from edgegw.gateway_api.routes import CompiledRoutes, compile_routes
 from edgegw.model import Gateway
 from edgegw.registry import Registry
+from edgegw.testing import FakeEnvironment
 
 __all__ = ["Compiled", "documents", "gateway_states", "objects"]
 
@@ -106,9 +107,10 @@ class Compiled:
 
     def document(self) -> dict[str, Any]:
         """Give the native document, with listeners in place of those that are compiled elsewhere."""
-        listeners = []
+        listeners: list[dict[str, Any]] = []
         for listener in (one for state in self.states for one in state.listeners if one.native):
-            entry = {"name": listener.native[0], "address": f"unix:/run/{len(listeners)}", "protocol": listener.protocol}
+            address = f"unix:/run/{len(listeners)}"
+            entry: dict[str, Any] = {"name": listener.native[0], "address": address, "protocol": listener.protocol}
             if listener.passthrough:
                 entry["tls"] = {"mode": "Passthrough"}
             elif listener.protocol in ("HTTPS", "TLS"):
@@ -124,6 +126,6 @@ class Compiled:
         """Let the native language read it."""
         loaded = load_document(
             node_of(self.document()), "manifests", Report("manifests"),
-            find_plugins=Registry, make_environment=lambda *arguments: None,  # type: ignore[arg-type]
+            find_plugins=Registry, make_environment=lambda *_: FakeEnvironment(),
         )
         return loaded.gateway
