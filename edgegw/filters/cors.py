@@ -12,8 +12,6 @@ __all__ = ["CORSRules", "Origin"]
 
 _ORIGIN = re.compile(rb"([a-z][a-z0-9+.-]*)://([^/@?#:\[\]]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 _PORTS: Final = {b"http": b"80", b"https": b"443"}
-#: Methods that need no permission (Fetch, "CORS-safelisted method").
-_SAFELISTED: Final = (b"GET", b"HEAD", b"POST")
 _TOKENS = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _VARY = field(b"vary", b"Origin")
 _VARY_PREFLIGHT = field(b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
@@ -46,7 +44,8 @@ class CORSRules:
             else:
                 self._exact.add(origin)
         self._credentials = cors.allow_credentials
-        self._methods = _listed([*_SAFELISTED, *(one.encode("ascii") for one in cors.allow_methods)])
+        # GET, HEAD and POST need no permission (Fetch, "CORS-safelisted method"): they are listed where they are given.
+        self._methods = _listed(one.encode("ascii") for one in cors.allow_methods)
         self._headers = _listed(one.encode("ascii") for one in cors.allow_headers)
         self._expose = _listed(one.encode("ascii") for one in cors.expose_headers)
         self._max_age = b"%d" % cors.max_age
@@ -93,6 +92,7 @@ class CORSRules:
             lines.append(field(b"access-control-allow-methods", methods))
         if allowed:
             lines.append(field(b"access-control-allow-headers", allowed))
+        lines += self._exposed()
         lines.append(field(b"access-control-max-age", self._max_age))
         lines.append(_VARY_PREFLIGHT)
         return lines
