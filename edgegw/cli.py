@@ -3,6 +3,8 @@
 ``edgegw run``         serves a configuration in the foreground
 ``edgegw check``       says what a configuration would run, or what is wrong with it
 ``edgegw schema``      prints the JSON Schema of the configuration
+``edgegw status``      shows the status of Gateway API objects, as a cluster would
+``edgegw convert``     prints manifests in the native language
 ``edgegw explain``     says whether a client certificate would come in, and why
 ``edgegw handshakes``  shows the last handshakes of a running gateway
 ``edgegw plugins``     lists the plugins that are found, with their options
@@ -31,6 +33,7 @@ from io import TextIOWrapper
 from typing import Any, Final
 
 from edgegw.descriptors import hold_standard, reader_may_leave
+from edgegw.manifest_arguments import add_manifest_arguments, configuration_of
 from edgegw.openssl_conf import use_configuration
 
 __all__ = ["main"]
@@ -38,6 +41,8 @@ __all__ = ["main"]
 
 #: Commands with options and a help of their own: the module and the function that run them, and what they do.
 _WITH_OPTIONS: Final = {
+    "status": ("edgegw.status_command", "run_status", "show the status of Gateway API objects, as a cluster would"),
+    "convert": ("edgegw.convert_command", "run_convert", "print Gateway API manifests in the native language"),
     "explain": ("edgegw.explain_command", "run_explain", "say whether a client certificate would come in, and why"),
     "handshakes": ("edgegw.handshakes_command", "run_handshakes", "show the last handshakes of a running gateway"),
     "plugins": ("edgegw.plugins_command", "run_plugins", "list the plugins that are found, with their options"),
@@ -76,9 +81,9 @@ def _main(argv: Sequence[str] | None) -> int:
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if command == "run":
-        return _run(parser, options.config)
+        return _run(parser, options)
     if command == "check":
-        return _check(options.file, options.strict)
+        return _check(parser, options)
     if command == "schema":
         return _schema(options.plugins)
     return _version()
@@ -88,10 +93,15 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argpars
     parser = argparse.ArgumentParser(prog="edgegw", description="A pluggable mTLS edge gateway.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve a configuration in the foreground")
-    run.add_argument("-c", "--config", metavar="FILE", help="default: /etc/edgegw/edgegw.yaml")
+    run.add_argument("-c", "--config", metavar="PATH", action="extend", nargs="+",
+                     help="a file, or files and directories of Gateway API manifests; - is standard input "
+                          "(default: /etc/edgegw/edgegw.yaml)")
     check = commands.add_parser("check", help="say what a configuration would run, or what is wrong with it")
-    check.add_argument("file", metavar="FILE")
+    check.add_argument("files", metavar="PATH", nargs="+",
+                       help="a file, or files and directories of Gateway API manifests; - is standard input")
     check.add_argument("--strict", action="store_true", help="take warnings for faults")
+    for command in (run, check):
+        add_manifest_arguments(command)
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.add_argument(
         "--plugins", metavar="DIR", action="append", help="explain those in a directory too, and all that are installed"
@@ -103,7 +113,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argpars
     return parser, options, rest
 
 
-def _run(parser: argparse.ArgumentParser, given: str | None) -> int:
+def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     from edgegw.reactor import install
 
     # Before anything imports twisted.internet.reactor, which would choose another.
@@ -114,20 +124,24 @@ def _run(parser: argparse.ArgumentParser, given: str | None) -> int:
     from edgegw.observe.logs import StandardOutputLog
     from edgegw.observe.plugin_counters import PluginCounters
     from edgegw.service import CannotStart, GatewayService
-    from edgegw.tap import DEFAULT_CONFIG, config_path, read
+    from edgegw.tap import DEFAULT_CONFIG, config_path
 
-    path = config_path(given)
-    if path is None:
+    paths = options.config or [path for path in [config_path(None)] if path is not None]
+    if not paths:
         parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
+    configuration = configuration_of(parser, paths, options)
     counters = PluginCounters()
     try:
-        loaded = read(path, counters)
+        loaded = configuration.read(counters)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
     output = StandardOutputLog(loaded.gateway.logging)
     globalLogBeginner.beginLoggingTo([output], redirectStandardIO=False)
-    service = GatewayService(reactor, partial(read, path, counters), initial=loaded, counters=counters, output=output)
+    service = GatewayService(
+        reactor, partial(configuration.read, counters), initial=loaded, counters=counters, output=output,
+        watched=configuration.watched,
+    )  # fmt: skip
     try:
         service.privilegedStartService()
         service.startService()
@@ -142,23 +156,23 @@ def _run(parser: argparse.ArgumentParser, given: str | None) -> int:
     return 0
 
 
-def _check(file: str, strict: bool) -> int:
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     from edgegw.config import ConfigError, describe
     from edgegw.observe.metrics import Metrics
     from edgegw.proxy.generation import Generation, GenerationError
-    from edgegw.tap import read
 
+    configuration = configuration_of(parser, options.files, options)
     try:
-        loaded = read(file)
+        loaded = configuration.read()
         # What has no fault must be what runs, also where only OpenSSL can tell.
         Generation(None, loaded.gateway, Metrics())
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
     except GenerationError as error:
-        print(f"{file}:1:1: {error}", file=sys.stderr)
+        print(f"{options.files[0]}:1:1: {error}", file=sys.stderr)
         return 1
-    if strict and loaded.warnings:
+    if options.strict and loaded.warnings:
         for warning in loaded.warnings:
             print(warning, file=sys.stderr)
         return 1

@@ -40,6 +40,7 @@ from edgegw.systemd import Notifier
 from edgegw.tls.port import ListeningPort, PortKey, cannot_listen_text, port_text
 from edgegw.tls.stapling import Stapler
 from edgegw.verdict import Explanation
+from edgegw.watching import Watch
 
 __all__ = ["CannotStart", "GatewayService"]
 
@@ -88,6 +89,7 @@ class GatewayService(Service):
     :param take_signals: handle SIGHUP, SIGTERM and SIGINT while running.  An application that embeds
         the service and has signals of its own says no, and calls :meth:`reload` and
         :meth:`stopService`.
+    :param watched: files and directories after whose changes the configuration is read again.
     :ivar metrics: this service's metrics, which outlive reloads.
     :ivar handshakes: the last handshakes, which outlive reloads too.
     :ivar ready: whether new connections are taken; what ``/readyz`` tells.
@@ -104,6 +106,7 @@ class GatewayService(Service):
         output: StandardOutputLog | None = None,
         notifier: Notifier | None = None,
         take_signals: bool = True,
+        watched: Sequence[str] = (),
     ) -> None:
         self.metrics = Metrics()
         self.ready = False
@@ -133,6 +136,7 @@ class GatewayService(Service):
         self._terminations = 0
         self._end_drain: Deferred[str] | None = None
         self._signals = Signals(reactor, self._hang_up, self._terminate)
+        self._watch = Watch(reactor, watched, self.reload) if watched else None
         if output is not None:
             self.metrics.dropped_log_lines = lambda: output.writer.dropped
 
@@ -193,6 +197,8 @@ class GatewayService(Service):
             return
         if self._take_signals:
             self._signals.take()
+        if self._watch is not None:
+            self._watch.startService()
         self.ready = True
         self._notifier.ready(self._summary())
         _log.info("Ready: {summary}", summary=self._summary())
@@ -354,6 +360,8 @@ class GatewayService(Service):
         """
         if self._stopping is None:
             super().stopService()
+            if self._watch is not None:
+                self._watch.stopService()
             self._stopping = Deferred.fromCoroutine(self._stop()).addErrback(log_failure, "The end was not clean")
         stopped: Deferred[None] = Deferred()
 

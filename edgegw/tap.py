@@ -1,6 +1,6 @@
 """``twistd edgegw``: the options, and the service made of them.
 
-``twistd -n edgegw --config FILE`` keeps to what ``edgegw run`` does: faults of the configuration go
+``twistd -n edgegw --config PATH`` keeps to what ``edgegw run`` does: faults of the configuration go
 to stderr, one a line, and end it with status 1, as does an address that cannot be listened on; after
 SIGTERM the status is 0.  Logs are as the configuration says, unless twistd was told where to log.
 """
@@ -13,20 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from attrs import evolve
 from twisted.application.service import Service
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.usage import CompleteFiles, Completions, UsageError
 from twisted.python.usage import Options as _Options
 
-from edgegw.config import ConfigError, Loaded, load
-from edgegw.environment import Environments
+from edgegw.config import ConfigError, Loaded
+from edgegw.configuration import Configuration, manifest_settings
 from edgegw.observe.logs import StandardOutputLog
 from edgegw.observe.plugin_counters import PluginCounters
-from edgegw.registry import Registry
 from edgegw.service import CannotStart, GatewayService
-from edgegw.tls.names import check_tls
 
 __all__ = ["DEFAULT_CONFIG", "Options", "config_path", "makeService", "read"]
 
@@ -46,47 +43,63 @@ def config_path(given: str | None) -> str | None:
 def read(path: str, counters: PluginCounters | None = None) -> Loaded:
     """Read a configuration, build its plugins and check it against this machine's OpenSSL.
 
+    :param path: of a native file, or of manifests.
     :param counters: of plugins; they outlive what is read here.
     :raises ConfigError: it has faults.
     """
-    from twisted.internet import reactor
-
-    directory = os.path.dirname(os.path.abspath(path))
-    environments = Environments(reactor, directory, PluginCounters() if counters is None else counters)
-    try:
-        loaded = load(path, check_tls=check_tls, find_plugins=Registry, make_environment=environments.make)
-    except BaseException:
-        environments.stop()
-        raise
-    return evolve(loaded, environments=environments)
+    return Configuration([path]).read(counters)
 
 
 class Options(_Options):
     """The command line behind ``twistd edgegw``.
 
-    :ivar loaded: the configuration, once the options were parsed.
+    :ivar configuration: what was named, once the options were parsed, as for ``loaded``.
+    :ivar loaded: what it says.
     :ivar counters: of its plugins.
     """
 
-    synopsis = "[--config FILE]"
-    optParameters: ClassVar = [["config", "c", None, f"The configuration; {DEFAULT_CONFIG} if it exists."]]
+    synopsis = "[--config PATH]..."
+    optParameters: ClassVar = [
+        ["cluster-domain", None, "cluster.local", "What the DNS names of Services end with, for manifests."],
+        ["address-pool", None, None, "A network of which each Gateway that names no address gets its own."],
+    ]
     compData = Completions(optActions={"config": CompleteFiles("*.yaml")})
+    configuration: Configuration
     loaded: Loaded
     counters: PluginCounters
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.update({"config": [], "resolve": []})
+
+    def opt_config(self, path: str) -> None:
+        """The configuration: a file, or a file or directory of Gateway API manifests, which may be given again.
+        Without it /etc/edgegw/edgegw.yaml, if that exists."""
+        self["config"].append(path)
+
+    opt_c = opt_config
+
+    def opt_resolve(self, text: str) -> None:
+        """Where a Service is, for manifests: NAME.NAMESPACE=HOST:PORT; may be given again."""
+        self["resolve"].append(text)
 
     def postOptions(self) -> None:
         """Read the configuration.
 
-        :raises UsageError: none was named.
+        :raises UsageError: none was named, or what was given for manifests cannot be understood.
         :raises SystemExit: it has faults, which are on stderr now.
         """
-        path = config_path(self["config"])
-        if path is None:
+        paths = self["config"] or [path for path in [config_path(None)] if path is not None]
+        if not paths:
             raise UsageError(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
-        self["config"] = path
+        try:
+            settings = manifest_settings(self["resolve"], self["cluster-domain"], self["address-pool"])
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        self.configuration = Configuration(paths, settings)
         try:
             self.counters = PluginCounters()
-            self.loaded = read(path, self.counters)
+            self.loaded = self.configuration.read(self.counters)
         except ConfigError as error:
             print(error, file=sys.stderr)
             raise SystemExit(1) from error
@@ -135,7 +148,8 @@ def makeService(options: Options) -> Service:
     output = StandardOutputLog(options.loaded.gateway.logging) if in_foreground and not told_where_to_log else None
     return _TwistdService(
         reactor,
-        partial(read, options["config"], options.counters),
+        partial(options.configuration.read, options.counters),
+        watched=options.configuration.watched,
         initial=options.loaded,
         counters=options.counters,
         output=output,

@@ -76,9 +76,11 @@ ALLOWED: dict[str, set[str]] = {
     | PURE
     | {
         "deadlines", "descriptors", "gateway_api", "http_client", "observe", "opening", "proxy", "signals", "systemd",
-        "tcp", "tls", "upstream",
+        "tcp", "tls", "upstream", "watching",
     },
-    "tap": CONTRACTS | {"config", "environment", "gateway_api", "observe", "registry", "service", "tls"},
+    "configuration": CONTRACTS | {"config", "environment", "gateway_api", "observe", "registry", "tls"},
+    "manifest_arguments": {"configuration"},
+    "tap": CONTRACTS | {"config", "configuration", "observe", "service"},
     "demo": CONTRACTS | {"config", "descriptors", "observe", "service", "tap"},
     # commands, and what is there for plugins' authors
     "reasons": CONTRACTS | {"tls"},
@@ -98,8 +100,13 @@ ALLOWED: dict[str, set[str]] = {
     | PLUGINS
     | {"observe", "policy_chain", "policy_step", "proxy", "registry", "tcp", "tls"},
     "cli": CONTRACTS
-    | {"config", "demo", "descriptors", "observe", "openssl_conf", "proxy", "reactor", "registry", "service", "tap"},
+    | {
+        "config", "demo", "descriptors", "manifest_arguments", "observe", "openssl_conf", "proxy", "reactor",
+        "registry", "service", "tap",
+    },
     "gateway_api_commands": CONTRACTS | {"config", "descriptors", "gateway_api", "tap"},
+    "status_command": CONTRACTS | {"config", "descriptors", "gateway_api", "manifest_arguments"},
+    "convert_command": CONTRACTS | {"config", "descriptors", "gateway_api", "manifest_arguments"},
     "__main__": {"cli"},
 }
 #: What touches the world: no room of contracts or pure code may import it.

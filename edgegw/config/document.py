@@ -232,7 +232,7 @@ DOCUMENT: Final = Record(
             ),
             "Client certificates of all listeners that terminate TLS (Gateway API tls.frontend).",
         ),
-        Field("listeners", ListOf(LISTENER, 1), "What the gateway listens on.", REQUIRED),
+        Field("listeners", ListOf(LISTENER), "What the gateway listens on: one at least.", REQUIRED),
         Field(
             "sni_routers",
             ListOf(SNI_ROUTER, max_items=1000),

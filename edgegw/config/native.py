@@ -98,15 +98,18 @@ def load_document(
     check_tls: CheckTLS | None = None,
     find_plugins: FindPlugins | None = None,
     make_environment: MakeEnvironment | None = None,
+    may_be_idle: bool = False,
 ) -> Loaded:
     """Make a configuration of a document that is there already, as :func:`load` does.
 
     :param path: relative paths in it start from this path's directory; nothing is read there.
     :param report: takes the findings.
+    :param may_be_idle: whether it may be without a listener.
     :raises ConfigError: with every fault that was found, and the warnings.
     """
     now = datetime.now(UTC)
-    gateway = _Translation(path, report, check_tls, now, find_plugins, make_environment).gateway(root)
+    translation = _Translation(path, report, check_tls, now, find_plugins, make_environment, may_be_idle)
+    gateway = translation.gateway(root)
     if gateway is None or report.failed:
         raise ConfigError(report.findings)
     return Loaded(gateway, report.findings)
@@ -144,8 +147,10 @@ class _Translation:
         now: datetime,
         find_plugins: FindPlugins | None,
         make_environment: MakeEnvironment | None,
+        may_be_idle: bool = False,
     ) -> None:
         self._report = report
+        self._may_be_idle = may_be_idle
         self._directory = Path(path).absolute().parent
         self._files = CertificateFiles(self._directory, now)
         self._check_tls = check_tls
@@ -205,6 +210,8 @@ class _Translation:
 
     def _listeners(self, document: Section) -> list[tuple[Section, Listener]]:
         items = document.items("listeners")
+        if document.get("listeners") == () and not self._may_be_idle:
+            self._report.fault(document.at("listeners"), "is an empty list", "give 1 or more")
         validations = translate_validations(document.get("client_validation"), items, self._tls, self._report)
         defaults = (
             limits(document.get("limits"), ConnectionLimits()),

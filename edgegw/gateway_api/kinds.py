@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from edgegw.gateway_api.objects import CORE, DISCOVERY, ENVOY_GATEWAY, GATEWAY_API
+from edgegw.gateway_api.objects import CORE, DISCOVERY, EDGEGW, ENVOY_GATEWAY, GATEWAY_API
 from edgegw.gateway_api.schema import Struct
 from edgegw.gateway_api.schema_backend import BACKEND
 from edgegw.gateway_api.schema_core import CONFIG_MAP, NAMESPACE_KIND, SECRET, fold_string_data
@@ -22,6 +22,7 @@ from edgegw.gateway_api.schema_policies import (
 )
 from edgegw.gateway_api.schema_routes import GRPC_ROUTE, TCP_ROUTE, TCP_ROUTE_V1ALPHA2, TLS_ROUTE, TLS_ROUTE_V1ALPHA2
 from edgegw.gateway_api.schema_services import ENDPOINT_SLICE, SERVICE, complete_service
+from edgegw.gateway_api.settings import SETTINGS, SETTINGS_KIND
 
 __all__ = ["Kind", "UnknownKind", "kind_of"]
 
@@ -83,6 +84,7 @@ _KINDS: Final = {
         Kind(CORE, "Service", {"v1": SERVICE}, complete={"v1": complete_service}),
         Kind(DISCOVERY, "EndpointSlice", {"v1": ENDPOINT_SLICE}),
         Kind(ENVOY_GATEWAY, "Backend", {"v1alpha1": BACKEND}),
+        Kind(EDGEGW, SETTINGS, {"v1alpha1": SETTINGS_KIND}, namespaced=False),
     )
 }
 #: Groups that have no kinds but their own, so that one of the kinds above in them is a mistake.

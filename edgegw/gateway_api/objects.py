@@ -6,13 +6,14 @@ from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 
-__all__ = ["CORE", "DISCOVERY", "ENVOY_GATEWAY", "GATEWAY_API", "KeyOfObject", "Object", "Objects", "Source"]
+__all__ = ["CORE", "DISCOVERY", "EDGEGW", "ENVOY_GATEWAY", "GATEWAY_API", "KeyOfObject", "Object", "Objects", "Source"]
 
 #: API groups of the kinds that are known.
 CORE: Final = ""
 DISCOVERY: Final = "discovery.k8s.io"
 GATEWAY_API: Final = "gateway.networking.k8s.io"
 ENVOY_GATEWAY: Final = "gateway.envoyproxy.io"
+EDGEGW: Final = "edgegw.io"
 
 #: Group, kind, namespace (empty for kinds without) and name: no two objects have the same.
 KeyOfObject = tuple[str, str, str, str]

@@ -1,7 +1,7 @@
 """Routes of all kinds, compiled: attached to listeners, in the native language, with their statuses."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
@@ -12,10 +12,10 @@ from edgegw.gateway_api.backend_tls import BackendTLS
 from edgegw.gateway_api.backends import Backend, Backends
 from edgegw.gateway_api.compiled import Surroundings
 from edgegw.gateway_api.conditions import ObjectStatus
-from edgegw.gateway_api.findings import RouteFindings
+from edgegw.gateway_api.findings import RouteFindings, RuleError
 from edgegw.gateway_api.grants import Grants
 from edgegw.gateway_api.listener_state import GatewayState, ListenerState
-from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
+from edgegw.gateway_api.objects import GATEWAY_API, KeyOfObject, Object, Objects
 from edgegw.gateway_api.route_status import route_status
 from edgegw.gateway_api.rules import RuleTranslation
 from edgegw.gateway_api.services import Services
@@ -54,13 +54,15 @@ def compile_routes(
     gateways: Sequence[GatewayState],
     surroundings: Surroundings,
     injected: AbstractSet[str] = _INJECTED,
+    rejected: Mapping[KeyOfObject, str] | None = None,
 ) -> CompiledRoutes:
     """Compile all routes, and count them in at the listeners that they are attached to.
 
     :param gateways: whose listeners know their host names, the kinds of routes that they take and their native names.
     :param injected: lower-case names of headers in which listeners tell upstreams who calls, which no rule may change.
+    :param rejected: routes that cannot be had, for reasons that are known already.
     """
-    return _Compilation(objects, grants, gateways, surroundings, injected).all()
+    return _Compilation(objects, grants, gateways, surroundings, injected, rejected or {}).all()
 
 
 class _Compilation:
@@ -71,8 +73,10 @@ class _Compilation:
         gateways: Sequence[GatewayState],
         surroundings: Surroundings,
         injected: AbstractSet[str],
+        rejected: Mapping[KeyOfObject, str],
     ) -> None:
         self._objects = objects
+        self._rejected = rejected
         self._gateways = {(one.gateway.namespace, one.gateway.name): one for one in gateways}
         self._injected = injected
         services = Services(objects, surroundings)
@@ -103,6 +107,9 @@ class _Compilation:
     def _route(self, route: Object, translate: Any) -> None:
         attached = attachments(route, self._gateways, self._objects)
         findings = RouteFindings(len(route.spec.get("rules") or ({},)))
+        if route.key in self._rejected:
+            for number in range(findings.rules):
+                findings.drop(number, RuleError(self._rejected[route.key]))
         used = translate(route, attached, findings)
         if attached:
             self._compiled.statuses.append(route_status(route, attached, findings))

@@ -1,0 +1,193 @@
+"""Manifests → what can be served: read, compiled to the native language, and loaded as if it had been written in it.
+
+The native language finds faults that only it can see: a cipher suite that OpenSSL does not have, an option of a policy.
+Whoever wrote the part is told so in its status, and everything else is served without it.
+"""
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import BytesIO
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final
+
+from attrs import Factory, define, evolve, frozen
+
+from edgegw.config.faults import ConfigError, Fault, Report, Severity
+from edgegw.config.native import FindPlugins, Loaded, load_document
+from edgegw.config.policies import MakeEnvironment
+from edgegw.config.reader import MAX_SIZE
+from edgegw.config.tls_parameters import CheckTLS
+from edgegw.gateway_api.compiled import Compiled, Surroundings
+from edgegw.gateway_api.compiling import compile_objects
+from edgegw.gateway_api.gateway_addresses import named_addresses
+from edgegw.gateway_api.manifest_files import STANDARD_INPUT
+from edgegw.gateway_api.manifests import read_objects
+from edgegw.gateway_api.native_nodes import node_of, said
+from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
+from edgegw.gateway_api.seen_before import SeenBefore
+
+__all__ = ["ManifestSettings", "Manifests", "load_manifests", "parse_endpoints"]
+
+#: Each round leaves out what the one before found fault with; more than a few are a fault of the compiler.
+_MOST_ROUNDS: Final = 8
+_PART: Final = re.compile(r"(listeners|routes|tls_routes|tcp_routes|upstreams)\[(\d+)\]")
+
+
+@frozen
+class ManifestSettings:
+    """What the command line says of manifests.
+
+    :ivar endpoints: see :class:`~edgegw.gateway_api.compiled.Surroundings`, as for ``cluster_domain`` and
+        ``host_addresses``.
+    :ivar address_pool: has an address for each Gateway that names none; ``None`` gives such Gateways all addresses.
+    :ivar look_up: gives the IP addresses of a name that a Gateway has as its address.
+    :ivar address_problem: says why this machine cannot listen on an IP address; empty if it can.
+    """
+
+    endpoints: Mapping[tuple[str, str], tuple[str, ...]] = Factory(dict)
+    cluster_domain: str = "cluster.local"
+    address_pool: IPv4Network | IPv6Network | None = None
+    host_addresses: tuple[str, ...] = ("127.0.0.1",)
+    look_up: Callable[[str], tuple[str, ...]] = lambda _: ()
+    address_problem: Callable[[str], str] = lambda _: ""
+
+
+@define(eq=False)
+class Manifests:
+    """What is to be read, and what is remembered of earlier times it was read.
+
+    :ivar paths: files and directories; ``-`` is standard input.
+    """
+
+    paths: Sequence[str]
+    settings: ManifestSettings = Factory(ManifestSettings)
+    seen_before: SeenBefore = Factory(SeenBefore)
+    _standard_input: bytes | None = None
+
+    def standard_input(self) -> BytesIO | None:
+        """Give what standard input had in it, which can be read once only."""
+        if STANDARD_INPUT not in self.paths:
+            return None
+        if self._standard_input is None:
+            self._standard_input = sys.stdin.buffer.read(MAX_SIZE + 1)
+        return BytesIO(self._standard_input)
+
+
+def load_manifests(
+    manifests: Manifests,
+    directory: str,
+    *,
+    check_tls: CheckTLS | None = None,
+    find_plugins: FindPlugins | None = None,
+    make_environment: MakeEnvironment | None = None,
+) -> tuple[Loaded, Compiled]:
+    """Read manifests and everything that they name.
+
+    :param directory: what relative paths in options start from.
+    :returns: what can be served, and the native document that it is.
+    :raises ConfigError: with every fault of every file.
+    """
+    found = read_objects(manifests.paths, manifests.standard_input())
+    objects = manifests.seen_before.with_generations(found.objects)
+    surroundings = _surroundings(manifests, objects)
+    refused: dict[tuple[str, str], tuple[Object, str]] = {}
+    for _ in range(_MOST_ROUNDS):
+        compiled = compile_objects(objects, surroundings, refused)
+        report = Report(manifests.paths[0])
+        try:
+            loaded = load_document(
+                node_of(compiled.document), f"{directory}/manifests", report, check_tls=check_tls,
+                find_plugins=find_plugins, make_environment=make_environment, may_be_idle=True,
+            )  # fmt: skip
+        except ConfigError as error:
+            if not _refuse(error, compiled, refused):
+                raise ConfigError([_of_owner(fault, compiled) for fault in error.faults]) from error
+            continue
+        told = [_of_owner(fault, compiled) for fault in loaded.warnings]
+        odd = [_warning(one, problem) for one, problem in compiled.warnings]
+        return evolve(loaded, warnings=(*found.warnings, *odd, *told), statuses=compiled.statuses), compiled
+    raise ConfigError([Fault(manifests.paths[0], 1, 1, "", "the manifests cannot be compiled", "")])
+
+
+def _surroundings(manifests: Manifests, objects: Objects) -> Surroundings:
+    settings = manifests.settings
+    given: Mapping[tuple[str, str], str] = {}
+    if settings.address_pool is not None:
+        wanting = [
+            (one.namespace, one.name)
+            for one in objects.of_kind(GATEWAY_API, "Gateway") if not one.spec.get("addresses")
+        ]  # fmt: skip
+        given = manifests.seen_before.addresses(settings.address_pool, wanting)
+    addresses, names = named_addresses(objects)
+    found = {name: settings.look_up(name) for name in sorted(names)}
+    wanted = {*addresses, *given.values(), *(one for several in found.values() for one in several)}
+    problems = {address: settings.address_problem(address) for address in sorted(wanted)}
+    return Surroundings(
+        settings.endpoints, settings.cluster_domain, given, settings.host_addresses, found,
+        {address: problem for address, problem in problems.items() if problem},
+    )  # fmt: skip
+
+
+def _refuse(error: ConfigError, compiled: Compiled, refused: dict[tuple[str, str], tuple[Object, str]]) -> bool:
+    """Note which parts have faults; false if a fault is in none, or in one that is left out already."""
+    parts: dict[tuple[str, str], list[str]] = {}
+    for fault in error.faults:
+        if fault.severity is Severity.WARNING:
+            continue
+        part = _part(fault, compiled)
+        if part is None or part in refused or part not in compiled.owners:
+            return False
+        where = _PART.sub("", fault.path, count=1).lstrip(".")
+        parts.setdefault(part, []).append(f"{where}: {said(fault)}" if where else said(fault))
+    for part, texts in parts.items():
+        refused[part] = compiled.owners[part], "; ".join(dict.fromkeys(texts))
+    return bool(parts)
+
+
+def _part(fault: Fault, compiled: Compiled) -> tuple[str, str] | None:
+    """Find the part of the native document that a fault is in."""
+    match = _PART.match(fault.path)
+    if match is None:
+        return None
+    key, index = match[1], int(match[2])
+    return key, str(compiled.document[key][index]["name"])
+
+
+def _of_owner(fault: Fault, compiled: Compiled) -> Fault:
+    """Say a finding about the native document of the object that it comes from."""
+    part = _part(fault, compiled)
+    setting = re.split(r"[.\[]", fault.path, maxsplit=1)[0]
+    owner = compiled.owners.get(("settings", setting) if part is None else part)
+    if owner is None or owner.source is None:
+        return fault
+    within: tuple[str | int, ...] = ("metadata", "name")
+    if part is None:
+        steps = re.findall(r"[^.\[\]]+", fault.path)
+        within = ("spec", *(int(step) if step.isdecimal() else step for step in steps))
+    line, column, _ = owner.source.place(within)
+    path = str(owner) if part is not None else f"{owner}: spec.{fault.path}"
+    return evolve(fault, file=owner.source.file, line=line, column=column, path=path)
+
+
+def _warning(owner: Object, problem: str) -> Fault:
+    file, (line, column, _) = "", (1, 1, "")
+    if owner.source is not None:
+        file, (line, column, _) = owner.source.file, owner.source.place(("metadata", "name"))
+    return Fault(file, line, column, str(owner), problem, severity=Severity.WARNING)
+
+
+def parse_endpoints(texts: Iterable[str]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Read what ``--resolve`` says: ``NAME.NAMESPACE=HOST:PORT``, again for each further endpoint.
+
+    :raises ValueError: with what is wrong.
+    """
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for text in texts:
+        service, equals, endpoint = text.partition("=")
+        name, dot, namespace = service.partition(".")
+        if not (equals and dot and name and namespace and endpoint.rpartition(":")[2].isdecimal()):
+            raise ValueError(f"{text!r} is not NAME.NAMESPACE=HOST:PORT, as httpbin.httpbin=127.0.0.1:8000")
+        found[namespace, name] = (*found.get((namespace, name), ()), *endpoint.split(","))
+    return found
