@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import MD5, SHA1
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import crypto
 
 from edgegw.certificate import Certificate, certificate
@@ -16,13 +17,32 @@ from edgegw.model import ClientValidation
 from edgegw.policies.chain_building import alternative_chains
 from edgegw.tls import store_context
 
-__all__ = ["Alternatives"]
+__all__ = ["Alternatives", "namesakes"]
 
 #: X509_V_ERR_… about keys and signatures that are too weak: no other chain mends a weak one of the client's, and
 #: what OpenSSL demands in a handshake (security level 2: 112 bits) is demanded here of the others.
 _WEAK: Final = frozenset({66, 67, 68})
 _LEAST_RSA: Final = 2048
 _LEAST_EC: Final = 224
+#: Chains that are tried for one client because of their names.
+_MOST_NAMESAKES: Final = 32
+
+
+def namesakes(validation: ClientValidation) -> int:
+    """Give how many trust anchors have the name of another one with another key.
+
+    Where a client's certificate does not say which key has signed it, OpenSSL takes the first CA of the name for its
+    issuer, and looks no further when the signature is not that one's.
+    """
+    keys: dict[bytes, set[bytes]] = {}
+    for anchor in validation.trust_anchors:
+        one = x509.load_pem_x509_certificate(anchor.pem)
+        try:
+            key = one.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            keys.setdefault(one.subject.public_bytes(), set()).add(key)
+        except (ValueError, UnsupportedAlgorithm):
+            continue
+    return min(sum(len(found) for found in keys.values() if len(found) > 1), _MOST_NAMESAKES)
 
 
 class Alternatives:

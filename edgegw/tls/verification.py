@@ -22,7 +22,7 @@ from edgegw.peer import Peer
 from edgegw.policies.encoded_parts import encoded_parts, remembered
 from edgegw.policy_chain import PolicyChain
 from edgegw.tls import openssl, store_context
-from edgegw.tls.alternatives import Alternatives
+from edgegw.tls.alternatives import Alternatives, namesakes
 from edgegw.tls.chains import chain_fault
 from edgegw.tls.failure import error_for_refusal, reason_for_verify_result
 from edgegw.tls.store_context import verify_error_text
@@ -184,6 +184,8 @@ class ClientVerification:
         offered = () if policies is None else policies.policies
         self._forgives_dates = any(getattr(policy, "allows_expired", False) for policy in offered)
         tries = max((getattr(policy, "alternative_chains", 0) for policy in offered), default=0)
+        if validation is not None:
+            tries = max(tries, namesakes(validation))
         self._alternatives = Alternatives(validation, tries) if tries and validation is not None else None
         self._keep_verified = keep_verified
         self._needs_chain = keep_verified or (policies is not None and policies.needs_chain)
