@@ -1,8 +1,10 @@
 """Certificates and keys that a document names: what is refused, what is warned of, what comes out."""
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
+from textwrap import indent
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
@@ -15,7 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edgegw.config import Severity
+from edgegw.config.description import describe_validation
+from edgegw.environment import Environments
 from edgegw.model import ServerCertificate
+from edgegw.observe.plugin_counters import PluginCounters
+from edgegw.registry import Registry
 from tests.config_documents import CA, LISTENERS, NOW, SERVER, ConfigTestCase, issue
 
 _CERTIFICATE = "listeners[0].tls.certificates[0].certificate"
@@ -73,6 +79,40 @@ class ServerCertificates(ConfigTestCase):
         self.write("server.pem", both)
         self.write("server.key", both)
         self.assertEqual(len(self._certificates()), 1)
+
+    def test_pem_in_the_document(self) -> None:
+        """PEM may stand in place of a path, from a variable, too; the line before it is its name."""
+        certificate = "web server\n" + (SERVER.pem + CA.pem).decode()
+        document = LISTENERS.replace("server.pem", json.dumps(certificate)).replace("server.key", '"${KEY}"')
+        tls = self.load(document, {"KEY": SERVER.key_pem.decode()}).gateway.listeners[0].tls
+        assert tls is not None
+        (found,) = tls.certificates
+        self.assertEqual((found.name, found.chain), ("web server", SERVER.pem + CA.pem))
+        self.assertEqual(found.private_key, SERVER.key_pem)
+        block = indent(f"certificate: |\n{indent(SERVER.pem.decode(), '  ')}private_key: server.key", " " * 6)
+        listener = f"listeners:\n  - name: web\n    port: 1\n    tls:\n     certificates:\n     -\n{block}\n"
+        tls = self.load(listener).gateway.listeners[0].tls
+        assert tls is not None
+        self.assertRegex(tls.certificates[0].name, r"^PEM [0-9a-f]{16}$")
+
+    def test_faults_of_pem_in_the_document(self) -> None:
+        """Nothing of a key is shown in what is said about it."""
+        encrypted = SERVER.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+        for key, part in (
+            (issue("other").key_pem, "is not the private key of the certificate in server.pem"),
+            (encrypted, "is encrypted"),
+            (SERVER.key_pem[:60], "has a PEM block without its end"),
+            (SERVER.pem, "has no such PEM block"),
+            (b"\n".join(SERVER.key_pem.splitlines()[1:]), "is neither the path of a file nor PEM"),
+            (b"my key\nof today\n" + SERVER.key_pem, "has more before its first -----BEGIN than a name"),
+            (b"x" * 601 + b"\n" + SERVER.key_pem, "has more before its first -----BEGIN than a name"),
+        ):
+            text = LISTENERS.replace("server.key", json.dumps(key.decode()))
+            self.assert_faults(text, (*_AT_KEY, _KEY, part))
+            told = str(self.refusal(text))
+            for line in key.decode().splitlines():
+                if len(line) == 64:
+                    self.assertNotIn(line[:20], told)
 
     def test_unreadable(self) -> None:
         """Files that are not there, are no files or are no PEM."""
@@ -206,6 +246,28 @@ class TrustAnchors(ConfigTestCase):
         tls = self.load(self._document(*files)).gateway.listeners[0].tls
         assert tls is not None and tls.client_validation is not None
         return [(anchor.name, anchor.pem) for anchor in tls.client_validation.trust_anchors]
+
+    def test_pem_in_the_document(self) -> None:
+        """Anchors may stand in the document, beside files."""
+        other = issue("Other CA", ca=True)
+        given = json.dumps("ours\n" + (other.pem + CA.pem).decode())
+        self.assertEqual(self._anchors("ca.pem", given), [("ca.pem", CA.pem), ("ours#1", other.pem)])
+
+    def test_policies_alone(self) -> None:
+        """Without CAs the policies have to decide, and whoever they accept is not verified."""
+        hashes = f"policies: [certificate_hash: {{hashes: [{'ab' * 32}]}}]"
+        document = f"{LISTENERS}client_validation: {{default: {{mode: AllowInsecureFallback, {hashes}}}}}\n"
+        environments = Environments(None, str(self.directory), PluginCounters())
+        loaded = self.load(document, find_plugins=Registry, make_environment=environments.make)
+        tls = loaded.gateway.listeners[0].tls
+        assert tls is not None and tls.client_validation is not None
+        self.assertTrue(tls.client_validation.policies_alone)
+        self.assertIn("no chain is verified, the policies decide", describe_validation(tls.client_validation))
+        self.assert_faults(
+            document.replace("AllowInsecureFallback", "AllowValidOnly"),
+            (3, 30, "client_validation.default", "has no ca_certificates"),
+            find_plugins=Registry, make_environment=environments.make,
+        )
 
     def test_bundles(self) -> None:
         """Every certificate of every file is an anchor, once, with a name of its own."""
