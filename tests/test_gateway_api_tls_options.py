@@ -315,7 +315,7 @@ class OwnTests(OptionTestCase):
             ("policies", "[]", "is an empty list"),
             ("policies", "spiffe", "write a list of policies"),
             ("session-lifetime", "3600", "has no unit"),
-            ("http", "max_body_size: ${HOME}", "HOME"),
+            ("http", "max_body_size: ${HOME}", "there are no variables here"),
             ("on-missing", "accept", "client_validation.on_missing"),
         ):
             self.assertIn(part, self.problem({f"edgegw.io/{key}": value}))

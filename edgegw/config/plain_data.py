@@ -51,5 +51,5 @@ def plain_value(node: Node) -> Any:
         case ScalarType.INTEGER:
             return int(node.text, _PREFIXES.get(node.text[:2], 10))
         case ScalarType.NUMBER:
-            return float(node.text.replace(".inf", "inf").replace(".nan", "nan"))
+            return float(node.text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return node.text

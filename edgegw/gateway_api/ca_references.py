@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from attrs import frozen
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from edgegw.config import pem
 from edgegw.config.pem_text import named_pem
@@ -80,17 +81,15 @@ class CAReferences:
         blocks = pem.certificates(content)
         for number, block in enumerate(blocks, start=1):
             try:
-                x509.load_pem_x509_certificate(block)
+                good.append(x509.load_pem_x509_certificate(block).public_bytes(Encoding.PEM))
             except pem.PARSE_ERRORS as error:
                 problems.append(f"certificate {number} of {what} is not valid: {error}")
-            else:
-                good.append(block)
         if pem.is_cut_off(content):
             problems.append(f"{what} {pem.CUT_OFF}")
         elif not blocks:
             problems.append(f"{what} {pem.without(content)}")
         return CAs(
-            named_pem(str(holder), b"\n".join(good) + b"\n") if good else None,
+            named_pem(str(holder), b"".join(good)) if good else None,
             "; ".join(problems),
             reason if problems else "",
         )

@@ -121,7 +121,8 @@ def _listener(gateway: Object, spec: Mapping[str, Any], index: int) -> ListenerS
         )
         return listener
     hostname = spec.get("hostname")
-    if hostname:
+    # In TCP there is no name to be compared with it.
+    if hostname and listener.protocol != "TCP":
         try:
             listener.hostname = parse_hostname(hostname)
         except Unparsable as error:

@@ -1,6 +1,8 @@
 """Which listener gets a port, where Gateways name the same ones, and the native listeners that come of it."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -78,9 +80,7 @@ class SharedPorts:
 
     def _taken(self, listener: ListenerState, address: str | None) -> str:
         """Say which listener of another Gateway has what this one wants; empty if none has."""
-        for bound, binding in self._by_port.get(listener.port, {}).items():
-            if not overlap(address, bound):
-                continue
+        for bound, binding in _overlapping(self._by_port.get(listener.port, {}), address):
             others = [one for one in binding.by_hostname.values() if one.gateway is not listener.gateway]
             if not others:
                 continue
@@ -112,6 +112,15 @@ class SharedPorts:
                     {"name": name, **place, "port": listener.port, "hostname": hostname, **_REFUSES[family]}
                 )
                 self.owners[name] = listener
+
+
+def _overlapping(on_port: dict[str | None, _Binding], address: str | None) -> Iterator[tuple[str | None, _Binding]]:
+    """Give the bindings that take in an address, or are taken in by it."""
+    # Most addresses are single ones, of which there may be many.
+    wide = address is None or ip_address(address).is_unspecified
+    for bound in on_port if wide else (address, None, "0.0.0.0", "::"):
+        if bound in on_port and overlap(address, bound):
+            yield bound, on_port[bound]
 
 
 def _told(listener: ListenerState) -> str:

@@ -189,6 +189,9 @@ class _Reading:
         """Read a value in the native language."""
         record, native = _OWN[word]
         report = Report("")
+        if "${" in text:
+            self._problem(_told(key, "has ${ in it, and there are no variables here", "write the value itself"))
+            return
         try:
             node = read_text(text, "", {}, report)
         except ConfigError as error:
