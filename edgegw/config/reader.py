@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from attrs import define, field
 
 from edgegw.config.core_schema import CORE_SCHEMA
 from edgegw.config.faults import ConfigError, Fault, Report, shown
@@ -19,7 +20,16 @@ from edgegw.config.nodes import Mapping, Node, Scalar, ScalarType, Sequence, Wit
 from edgegw.config.plain_yaml import KnownLines, NotPlain, read_plain
 from edgegw.config.variables import VariableError, expand
 
-__all__ = ["MAX_ALIASED_NODES", "MAX_DEPTH", "MAX_SIZE", "decoded", "file_text", "read_file", "read_text"]
+__all__ = [
+    "MAX_ALIASED_NODES",
+    "MAX_DEPTH",
+    "MAX_SIZE",
+    "SharedByDocuments",
+    "decoded",
+    "file_text",
+    "read_file",
+    "read_text",
+]
 
 #: Bytes in a file.
 MAX_SIZE: Final = 64 * 1024 * 1024
@@ -76,6 +86,18 @@ for _type, _pattern, _first in CORE_SCHEMA:
     _Loader.add_implicit_resolver(_TAGS[_type], re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
+@define(eq=False)
+class SharedByDocuments:
+    """What the documents of one file have in common.
+
+    :ivar lines: those that were met, see :func:`edgegw.config.plain_yaml.read_plain`.
+    :ivar repeated: nodes that aliases have repeated so far.
+    """
+
+    lines: KnownLines = field(factory=dict)
+    repeated: int = 0
+
+
 def read_file(path: str, environ: MappingABC[str, str], report: Report) -> Node | None:
     """Read a document from a file; see :func:`read_text`.
 
@@ -121,7 +143,7 @@ def read_text(
     environ: MappingABC[str, str] | None,
     report: Report,
     above: int = 0,
-    known: KnownLines | None = None,
+    shared: SharedByDocuments | None = None,
 ) -> Node | None:
     """Read one document; ``None`` if there is nothing in it.
 
@@ -129,13 +151,14 @@ def read_text(
     :param report: takes faults after which the rest can still be judged: keys given twice, unset
         variables.
     :param above: how many lines of the file stand above the text.
-    :param known: see :func:`edgegw.config.plain_yaml.read_plain`.
+    :param shared: where the text is one of several.
     :raises ConfigError: the text is not YAML, or more than one document.
     """
 
     def refuse(line: int, column: int, problem: str, remedy: str) -> ConfigError:
         return ConfigError([*report.findings, Fault(file, line + above, column, "", problem, remedy)])
 
+    shared = shared or SharedByDocuments()
     text = text.removeprefix("\ufeff")
     # The expression takes its time, and mostly there is nothing to find.
     unprintable = None if text.replace("\n", "").isprintable() else _UNPRINTABLE.search(text)
@@ -144,7 +167,7 @@ def read_text(
         code = ord(unprintable[0])
         raise refuse(line, column, f"the character U+{code:04X} may not stand in YAML", "remove it")
     try:
-        return read_plain(text, environ, above, known)
+        return read_plain(text, environ, above, shared.lines)
     except NotPlain:
         pass
     try:
@@ -162,7 +185,7 @@ def read_text(
         raise refuse(1, 1, f"not valid YAML: {error}", "correct it") from error
     if root is None:
         return None
-    return _Tree(environ, report, above).node(root, "", ())
+    return _Tree(environ, report, above, shared).node(root, "", ())
 
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
@@ -199,12 +222,18 @@ def _of_mark(mark: Any) -> tuple[int, int]:
 class _Tree:
     """Makes nodes of PyYAML's, which are shared where a document has aliases."""
 
-    def __init__(self, environ: MappingABC[str, str] | None, report: Report, above: int = 0) -> None:
+    def __init__(
+        self,
+        environ: MappingABC[str, str] | None,
+        report: Report,
+        above: int = 0,
+        shared: SharedByDocuments | None = None,
+    ) -> None:
         self._environ = environ
         self._report = report
         self._first = above + 1
         self._seen: set[int] = set()
-        self._repeated = 0
+        self._shared = shared or SharedByDocuments()
 
     def node(self, node: Any, path: Within, parents: tuple[int, ...]) -> Node:
         """Convert a node and what is in it; whatever is at fault becomes a broken scalar."""
@@ -212,11 +241,11 @@ class _Tree:
         line, column = mark.line + self._first, mark.column + 1
         identity = id(node)
         if identity in self._seen:
-            self._repeated += 1
+            self._shared.repeated += 1
             if identity in parents or len(parents) > MAX_DEPTH:
                 return self._broken(path, mark, "an alias stands inside of what it repeats", "write the value out")
-            if self._repeated > MAX_ALIASED_NODES:
-                if self._repeated > MAX_ALIASED_NODES + 1:
+            if self._shared.repeated > MAX_ALIASED_NODES:
+                if self._shared.repeated > MAX_ALIASED_NODES + 1:
                     return Scalar(path, line, column, "", broken=True)
                 return self._broken(
                     path, mark, f"aliases repeat more than {MAX_ALIASED_NODES} values", "write fewer"

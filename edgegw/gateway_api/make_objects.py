@@ -128,8 +128,11 @@ _FLAGS: Final = re.compile(r"[yYnN]")
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     tag = "tag:yaml.org,2002:str"
-    if "\n" in text:
-        style: str | None = "|"
+    style: str | None
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        style = '"'
+    elif "\n" in text:
+        style = "|"
     elif _FLAGS.fullmatch(text) or dumper.resolve(yaml.ScalarNode, text, (True, False)) != tag:
         style = '"'
     else:

@@ -33,6 +33,14 @@ DEFAULT_NAMESPACE: Final = "default"
 
 #: Lists in lists; ``kubectl`` makes none.
 _MAX_LISTS: Final = 4
+#: What is said to an object without ``apiVersion`` or ``kind``, by its first field.
+_WHOLE: Final = "give whole objects, with apiVersion: gateway.networking.k8s.io/v1, kind: Gateway and metadata, say"
+_PARTS: Final = {
+    "listeners": "put it under spec of a Gateway: apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, "
+    "metadata: {name: …}, spec: {gatewayClassName: …, listeners: …}",
+    "rules": "put it under spec of a route: apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, "
+    "metadata: {name: …}, spec: {parentRefs: …, rules: …}",
+}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 
 
@@ -181,6 +189,8 @@ class _Reading:
                 report.fault(node, f"is {kind(node)} and no object", "give apiVersion, kind and metadata")
             return
         name, items = _text_at(node, "kind"), node.values.get("items")
+        if name == "List" and not given(node, "items"):
+            return
         if name is None or not name.endswith("List") or not isinstance(items, SequenceNode):
             yield node
             return
@@ -191,7 +201,7 @@ class _Reading:
             if key not in ("apiVersion", "kind", "metadata", "items"):
                 report.fault(node.key(key), "is no known field of a list", "leave it out")
         for item in items.items:
-            yield from self._members(item, report, depth + 1)
+            yield from self._members(_with_kind(item, node, name), report, depth + 1)
 
     def _object(self, node: MappingNode, file: str, report: Report) -> None:
         found = _kind_of(node, report)
@@ -204,12 +214,11 @@ class _Reading:
             return
         faults = _ObjectFaults(report, node, _title(kind_.name, node, kind_.namespaced))
         content = kind_.versions[version].read(node, faults)
-        if not kind_.namespaced and given(at_mapping(node, "metadata"), "namespace"):
-            faults.fault(
-                at_mapping(node, "metadata").key("namespace"), f"{kind_.name} lies in no namespace", "leave it out"
-            )
         if faults.failed:
             return
+        if not kind_.namespaced and content["metadata"].pop("namespace", None) is not None:
+            place = _mapping_at(node, "metadata").key("namespace")
+            faults.warn(place, f"has no effect: a {kind_.name} lies in no namespace", "leave it out")
         complete = kind_.complete.get(version)
         if complete is not None:
             complete(content)
@@ -221,14 +230,27 @@ class _Reading:
             source = before.source
             line = source.place(())[0] if source is not None else 1
             where = f"{source.file}:{line}" if source is not None else "another place"
-            faults.warn(faults.root, f"is there already in {where}; this later one counts", "keep one of the two")
+            faults.warn(faults.root, f"is there already in {where}; this later one counts")
         self._objects[made.key] = made
 
 
-def at_mapping(node: MappingNode, key: str) -> MappingNode:
+def _mapping_at(node: MappingNode, key: str) -> MappingNode:
     """Give a mapping's member that is a mapping, or itself."""
     found = node.values.get(key)
     return found if isinstance(found, MappingNode) else node
+
+
+def _with_kind(item: Node, around: MappingNode, name: str) -> Node:
+    """Give an element of a list with the list's version and kind, where it has none as in an API server's answers."""
+    if name == "List" or not isinstance(item, MappingNode) or given(item, "kind") or given(item, "apiVersion"):
+        return item
+    version = around.values.get("apiVersion")
+    if version is None:
+        return item
+    kind_ = Scalar((item.within, "kind"), item.line, item.column, name.removesuffix("List"))
+    return MappingNode(item.within, item.line, item.column, item.keys, {
+        **item.values, "apiVersion": version, "kind": kind_,
+    })
 
 
 def _text_at(node: MappingNode, key: str) -> str | None:
@@ -245,12 +267,8 @@ def _kind_of(node: MappingNode, report: Report) -> tuple[Kind | str, str] | None
         if wrong:
             report.fault(node.values[wrong[0]], "is no text", f"write {wrong[0]} as Kubernetes has it")
         else:
-            report.fault(
-                node,
-                f"is no object: it has no {' and no '.join(missing)}",
-                "give whole objects, with apiVersion: gateway.networking.k8s.io/v1, kind: Gateway and metadata, for "
-                "instance",
-            )
+            problem = f"is no object: it has no {' and no '.join(missing)}"
+            report.fault(node, problem, _PARTS.get(next(iter(node.values), ""), _WHOLE))
         return None
     try:
         return kind_of(api_version, name)
@@ -263,7 +281,7 @@ def _kind_of(node: MappingNode, report: Report) -> tuple[Kind | str, str] | None
 
 def _title(name: str, node: MappingNode, namespaced: bool) -> str:
     """Name an object for messages: ``Gateway default/mtls``."""
-    metadata = at_mapping(node, "metadata")
+    metadata = _mapping_at(node, "metadata")
     called = _text_at(metadata, "name") if metadata is not node else None
     namespace = (_text_at(metadata, "namespace") if metadata is not node else None) or DEFAULT_NAMESPACE
     if called is None or not _NAME.fullmatch(called) or not _NAME.fullmatch(namespace):

@@ -7,6 +7,7 @@ from edgegw.gateway_api.schema import INVALID, REQUIRED, Faults, ListOf, Prop, R
 from edgegw.gateway_api.schema_terms import (
     BACKEND_OBJECT_REFERENCE,
     HEADER_NAME,
+    HEADER_VALUE,
     LOCAL_OBJECT_REFERENCE,
     PORT,
     PRECISE_HOSTNAME,
@@ -21,7 +22,7 @@ PATH_CHARACTERS: Final = r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+"
 
 # --- headers ------------------------------------------------------------------------------------
 
-_HEADER: Final = Struct({"name": Prop(HEADER_NAME, REQUIRED), "value": Prop(Text("text", None, 1, 4096), REQUIRED)})
+_HEADER: Final = Struct({"name": Prop(HEADER_NAME, REQUIRED), "value": Prop(HEADER_VALUE, REQUIRED)})
 
 
 def _one_action_per_header(value: Any, node: Any, report: Faults) -> None:

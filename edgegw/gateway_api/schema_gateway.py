@@ -54,9 +54,12 @@ GATEWAY_CLASS: Final = kind_fields(
 
 
 def _certificates_of_terminate(value: Any, node: Any, report: Faults) -> None:
-    if value.get("mode") != "Terminate" or value.get("certificateRefs") or value.get("options"):
+    options = node.values.get("options")
+    if value.get("mode") != "Terminate" or value.get("certificateRefs"):
         return
-    if any(given(node, key) and key not in value for key in ("certificateRefs", "options")):
+    if isinstance(options, MappingNode) and options.values:
+        return
+    if given(node, "certificateRefs") and "certificateRefs" not in value:
         return  # at fault, and reported
     report.fault(
         at(node, "certificateRefs"),

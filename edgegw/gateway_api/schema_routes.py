@@ -11,7 +11,7 @@ from edgegw.gateway_api.schema_core import SUBDOMAIN_NAME, kind_fields
 from edgegw.gateway_api.schema_filters import GRPC_FILTERS
 from edgegw.gateway_api.schema_parents import PARENT_FIELDS, WEIGHTED_BACKEND, distinct_rule_names, few_matches
 from edgegw.gateway_api.schema_sessions import SESSION_PERSISTENCE
-from edgegw.gateway_api.schema_terms import HEADER_NAME, HOSTNAME, SECTION_NAME
+from edgegw.gateway_api.schema_terms import HEADER_NAME, HEADER_VALUE, HOSTNAME, SECTION_NAME
 from edgegw.gateway_api.schema_values import Text, Words
 
 __all__ = ["GRPC_ROUTE", "TCP_ROUTE", "TCP_ROUTE_V1ALPHA2", "TLS_ROUTE", "TLS_ROUTE_V1ALPHA2"]
@@ -51,7 +51,7 @@ _GRPC_MATCH: Final = Struct({
             Struct({
                 "type": Prop(Words(("Exact", "RegularExpression")), "Exact"),
                 "name": Prop(HEADER_NAME, REQUIRED),
-                "value": Prop(Text("text", None, 1, 4096), REQUIRED),
+                "value": Prop(HEADER_VALUE, REQUIRED),
             }),
             0,
             16,

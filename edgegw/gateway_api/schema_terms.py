@@ -15,6 +15,7 @@ __all__ = [
     "DURATION",
     "GROUP",
     "HEADER_NAME",
+    "HEADER_VALUE",
     "HOSTNAME",
     "KIND",
     "LABEL_KEY",
@@ -58,6 +59,7 @@ CONTROLLER_NAME: Final = Text(
     1,
     253,
 )
+HEADER_VALUE: Final = Text("text without control characters", r"[^\x00-\x08\x0a-\x1f\x7f]*", 1, 4096)
 #: GEP-2257.
 DURATION: Final = Text(
     "a duration such as 500ms, 10s or 1h30m, without fractions", r"(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}", 1, 32

@@ -84,7 +84,9 @@ class Words(Shape):
         text = text_of(node, self, report)
         if text is INVALID or text in self.words:
             return text
-        report.fault(node, f"{shown(text)} is not {self.wanted}", did_you_mean(text, self.words))
+        same = next((word for word in self.words if word.lower() == text.lower()), None)
+        remedy = f"write {same}" if same is not None else did_you_mean(text, self.words)
+        report.fault(node, f"{shown(text)} is not right here", remedy)
         return INVALID
 
 

@@ -7,8 +7,7 @@ from typing import Final
 
 from edgegw.config.faults import ConfigError, Report
 from edgegw.config.nodes import Node
-from edgegw.config.plain_yaml import KnownLines
-from edgegw.config.reader import read_text
+from edgegw.config.reader import SharedByDocuments, read_text
 
 __all__ = ["read_documents"]
 
@@ -16,6 +15,8 @@ __all__ = ["read_documents"]
 _BOUNDARY: Final = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 #: What may stand before ``---`` and means nothing here: ``%YAML 1.2``.
 _DIRECTIVE: Final = re.compile(r"^%[^\n]*", re.MULTILINE)
+#: In JSON: a backslash that stands for itself, or a character beyond U+FFFF written as two.
+_SURROGATES: Final = re.compile(r"\\\\|\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
 
 
 def read_documents(text: str, file: str, report: Report) -> Iterator[Node]:
@@ -25,7 +26,7 @@ def read_documents(text: str, file: str, report: Report) -> Iterator[Node]:
 
     :param file: its path, for faults.
     """
-    known: KnownLines = {}
+    shared = SharedByDocuments()
     text = text.removeprefix("\ufeff")
     start = above = 0
     lead = ""
@@ -36,7 +37,7 @@ def read_documents(text: str, file: str, report: Report) -> Iterator[Node]:
         if not part.isspace() and part:
             own = Report(file)
             try:
-                node = read_text(_without_directives(part), file, None, own, above, known)
+                node = read_text(_plainer(part), file, None, own, above, shared)
                 report.add(own.findings)
             except ConfigError as error:
                 report.add(error.faults)
@@ -50,10 +51,20 @@ def read_documents(text: str, file: str, report: Report) -> Iterator[Node]:
         start, lead = boundary.end(), "   "
 
 
-def _without_directives(part: str) -> str:
-    if not part.lstrip().startswith(("%", "#")) or "%" not in part:
+def _plainer(part: str) -> str:
+    """Write a document so that YAML's reader takes it where it would not: some JSON, and directives before ``---``."""
+    begin = part.lstrip()[:1]
+    if begin in ("{", "[") and "\\u" in part:
+        return _SURROGATES.sub(_joined, part)
+    if begin not in ("%", "#") or "%" not in part:
         return part
     head = _DIRECTIVE.sub("", part)
     # Only where nothing else is there: elsewhere the sign may be part of a value.
     rest = [line for line in head.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     return part if rest else head
+
+
+def _joined(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return match[0]
+    return chr(0x10000 + (int(match[1], 16) - 0xD800) * 0x400 + int(match[2], 16) - 0xDC00)
