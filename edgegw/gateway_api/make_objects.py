@@ -12,6 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from edgegw.config import pem
+from edgegw.config.core_schema import core_type
+from edgegw.config.nodes import ScalarType
 from edgegw.gateway_api.schema_core import DATA_KEY, MOST_DATA, SUBDOMAIN_NAME, TLS_SECRET
 from edgegw.gateway_api.schema_terms import NAMESPACE
 from edgegw.gateway_api.schema_values import Text
@@ -126,6 +128,11 @@ class _Dumper(yaml.SafeDumper):
 _FLAGS: Final = re.compile(r"[yYnN]")
 
 
+def _read_otherwise(text: str) -> bool:
+    """Whether other versions of YAML than PyYAML's take a text without quotes for something else."""
+    return _FLAGS.fullmatch(text) is not None or core_type(text) is not ScalarType.TEXT
+
+
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     tag = "tag:yaml.org,2002:str"
     style: str | None
@@ -133,7 +140,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
         style = '"'
     elif "\n" in text:
         style = "|"
-    elif _FLAGS.fullmatch(text) or dumper.resolve(yaml.ScalarNode, text, (True, False)) != tag:
+    elif _read_otherwise(text) or dumper.resolve(yaml.ScalarNode, text, (True, False)) != tag:
         style = '"'
     else:
         style = None
