@@ -1,6 +1,7 @@
 """Kubernetes objects for tests, from YAML, and what routes among them are compiled to."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -73,9 +74,17 @@ def gateway_states(all_objects: Objects) -> list[GatewayState]:
 class Compiled:
     """The routes of some YAML, compiled."""
 
-    def __init__(self, *texts: str, surroundings: Surroundings | None = None, served: bool = True) -> None:
+    def __init__(
+        self,
+        *texts: str,
+        surroundings: Surroundings | None = None,
+        served: bool = True,
+        client_certificates: Mapping[str, dict[str, str]] | None = None,
+    ) -> None:
         self.objects = objects(*texts)
         self.states: list[GatewayState] = gateway_states(self.objects)
+        for state in self.states:
+            state.client_certificate = (client_certificates or {}).get(state.gateway.name)
         for listener in (one for state in self.states for one in state.listeners if not served):
             listener.native = []
         self.routes: CompiledRoutes = compile_routes(

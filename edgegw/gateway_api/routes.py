@@ -187,7 +187,7 @@ class _Compilation:
         self, key: str, route: Object, number: int, listeners: Iterable[ListenerState], settings: dict[str, Any]
     ) -> None:
         name = f"{route.namespace}/{route.name}"
-        if (key, name) in self._compiled.owners:
+        if self._compiled.owners.get((key, name), route) is not route:
             # A GRPCRoute may be called as an HTTPRoute is.
             name = f"{name}/{route.kind.lower()}"
         if number:
