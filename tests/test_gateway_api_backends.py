@@ -390,7 +390,8 @@ class BackendTLSTests(SynchronousTestCase):
         """Those of listeners that mean something here; others' are not ours."""
         options = (
             "{kgateway.dev/min-tls-version: '1.2', edgegw.io/max-tls-version: '1.3', "
-            "edgegw.io/ecdh-curves: 'X25519, P-256', kgateway.dev/cipher-suites: 'TLS_AES_128_GCM_SHA256,ECDHE-RSA-AES128-GCM-SHA256', "
+            "edgegw.io/ecdh-curves: 'X25519, P-256', "
+            "kgateway.dev/cipher-suites: 'TLS_AES_128_GCM_SHA256,ECDHE-RSA-AES128-GCM-SHA256', "
             "kgateway.dev/alpn-protocols: 'h2,http/1.1', kgateway.dev/verify-subject-alt-names: 'a.example', x.y/z: w}"
         )
         upstream = self.compile(policy(validation="wellKnownCACertificates: System", more=f", options: {options}"))
