@@ -131,6 +131,16 @@ class AttachmentTests(SynchronousTestCase):
             self.assertEqual(found, ("False", "NoMatchingListenerHostname"))
             self.assertEqual(self.attached(), [])
 
+    def test_no_hostnames(self) -> None:
+        """What is no host name is left out; a route that has nothing else never becomes one for every name."""
+        self.assertEqual(self.accepted(route(to("all"), hostnames="['127.0.0.1', a.org]")), ("True", "Accepted"))
+        self.assertEqual(self.compiled.routes.routes[0]["hostnames"], ["a.org"])
+        self.assertIn("127.0.0.1 is not the name of a host", self.compiled.routes.warnings[0][1])
+        self.compiled.load()
+        found = self.accepted(route(to("all"), hostnames="['127.0.0.1']"))
+        self.assertEqual(found, ("False", "NoMatchingListenerHostname"))
+        self.assertEqual((self.compiled.routes.routes, self.attached()), ([], []))
+
     def test_other_parents(self) -> None:
         """Parents that are not ours, or of other kinds, are not in the status."""
         compiled = Compiled(GATEWAYS, route("[{name: theirs, namespace: infra}, {kind: Service, name: edge}]"))

@@ -238,6 +238,8 @@ spec: {{{spec}}}
 
 CA = Authority()
 CA_PEM = CA.pem.decode("ascii")
+#: What stands for it in the native document.
+CA_TEXT = f"ConfigMap infra/ca\n{CA_PEM}"
 
 
 def config_map(name: str, text: str, kind: str = "ConfigMap") -> str:
@@ -295,7 +297,7 @@ class BackendTLSTests(SynchronousTestCase):
     def test_effect(self) -> None:
         """The host name is asked for and verified, with the CA's certificates."""
         upstream = self.compile(policy())
-        self.assertEqual(upstream["tls"], {"hostname": "App.example.com", "ca_certificates": [CA_PEM]})
+        self.assertEqual(upstream["tls"], {"hostname": "App.example.com", "ca_certificates": [CA_TEXT]})
         self.assertEqual(
             self.conditions(), {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "ResolvedRefs")}
         )
@@ -322,7 +324,7 @@ class BackendTLSTests(SynchronousTestCase):
         upstream = self.compile(
             config_map("s", CA_PEM, "Secret"), policy(validation="caCertificateRefs: [{kind: Secret, name: s}]")
         )
-        self.assertEqual(upstream["tls"]["ca_certificates"], [CA_PEM])
+        self.assertEqual(upstream["tls"]["ca_certificates"], [f"Secret infra/s\n{CA_PEM}"])
 
     def test_no_ca(self) -> None:
         """Without any CA certificate nobody is spoken with, and the reasons say why."""
@@ -347,7 +349,7 @@ class BackendTLSTests(SynchronousTestCase):
         upstream = self.compile(
             policy(validation="caCertificateRefs: [{kind: ConfigMap, name: none}, {kind: ConfigMap, name: ca}]")
         )
-        self.assertEqual(upstream["tls"]["ca_certificates"], [CA_PEM])
+        self.assertEqual(upstream["tls"]["ca_certificates"], [CA_TEXT])
         self.assertEqual(
             self.conditions(),
             {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("False", "InvalidCACertificateRef")},

@@ -12,7 +12,7 @@ from edgegw.gateway_api.listener_state import GatewayState, ListenerState
 from edgegw.gateway_api.objects import CORE, GATEWAY_API, Object, Objects
 from edgegw.names import intersection
 
-__all__ = ["Attachment", "attachments", "hostnames_of"]
+__all__ = ["Attachment", "attachments", "hostnames_of", "unusable_hostnames"]
 
 #: Every namespace has it, whoever wrote its object (Kubernetes, "Automatic labelling").
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -35,17 +35,23 @@ class Attachment:
 
 
 def hostnames_of(route: Object) -> tuple[str, ...]:
-    """Give a route's host names in canonical form; empty is every name."""
-    names = []
-    for text in route.spec.get("hostnames") or ():
-        try:
-            name = parse_hostname(text)
-        except Unparsable:
-            # The API server takes none; what is no name can be asked for by nobody.
-            name = text.lower()
-        if name not in names:
-            names.append(name)
-    return tuple(names)
+    """Give a route's host names in canonical form, without those that are none; empty is every name.
+
+    Where all that a route has are none it takes nothing, and is attached nowhere.
+    """
+    return tuple(dict.fromkeys(found for found in map(_hostname, route.spec.get("hostnames") or ()) if found))
+
+
+def unusable_hostnames(route: Object) -> list[str]:
+    """Give what stands among a route's host names and is none, such as an IP address."""
+    return [text for text in route.spec.get("hostnames") or () if _hostname(text) is None]
+
+
+def _hostname(text: str) -> str | None:
+    try:
+        return parse_hostname(text)
+    except Unparsable:
+        return None
 
 
 def attachments(
@@ -87,6 +93,9 @@ def _attach(
     ]
     if not allowing:
         return Attachment(parent_ref, gateway, reason="NotAllowedByListeners", message=_refusal(route, named))
+    if route.spec.get("hostnames") and not hostnames:
+        message = "none of its hostnames is the name of a host"
+        return Attachment(parent_ref, gateway, reason="NoMatchingListenerHostname", message=message)
     matching = [listener for listener in allowing if intersection(hostnames, listener.hostname) is not None]
     if not matching:
         names = ", ".join(sorted({listener.hostname or "" for listener in allowing}))

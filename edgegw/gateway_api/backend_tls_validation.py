@@ -100,8 +100,9 @@ def _certificates(policy: Object, ref: Mapping[str, Any], objects: Objects, foun
     blocks = [block for block in pem.certificates(text) if _is_certificate(block)]
     if not blocks:
         found.references.append(("InvalidCACertificateRef", f"{_KEY} of {holder} has no certificate in it"))
-    for block in blocks:
-        yield block.decode("ascii") + "\n"
+    if blocks:
+        # Where it is from is what messages call it.
+        yield f"{holder}\n" + "".join(block.decode("ascii") + "\n" for block in blocks)
 
 
 def _value(holder: Object) -> bytes | None:

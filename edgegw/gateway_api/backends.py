@@ -108,7 +108,7 @@ class Backends:
         if kind == "Service":
             found = self._service(namespace, name, ref.get("port"))
         else:
-            found = self._own(namespace, name)
+            found = self._own(namespace, name, findings)
         if isinstance(found, _Unsupported):
             findings.reference("UnsupportedProtocol", f"{place}: {found}")
             return None
@@ -130,13 +130,15 @@ class Backends:
             (CORE, "Service"), namespace, name, port or 0, found.name, found.endpoints, found.app_protocol or ""
         )
 
-    def _own(self, namespace: str, name: str) -> Backend | str:
+    def _own(self, namespace: str, name: str, findings: RouteFindings) -> Backend | str:
         backend = self._objects.get(ENVOY_GATEWAY, "Backend", namespace, name)
         if backend is None:
             return f"there is no Backend {namespace}/{name}"
         for key in ("tls", "type"):
             if backend.spec.get(key) not in (None, "Endpoints"):
                 return _Unsupported(f"{key} of {backend} is not supported; use a BackendTLSPolicy, and endpoints")
+        if backend.spec.get("fallback"):
+            findings.warn(f"{backend} is a fallback, which is not known here: it gets its share of the requests always")
         endpoints = []
         for entry in backend.spec.get("endpoints") or ():
             text = _endpoint_of(entry)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from edgegw.gateway_api.attachment import Attachment, attachments, hostnames_of
+from edgegw.gateway_api.attachment import Attachment, attachments, hostnames_of, unusable_hostnames
 from edgegw.gateway_api.backend_tls import BackendTLS
 from edgegw.gateway_api.backends import Backend, Backends
 from edgegw.gateway_api.compiled import Surroundings
@@ -110,6 +110,8 @@ class _Compilation:
         if route.key in self._rejected:
             for number in range(findings.rules):
                 findings.drop(number, RuleError(self._rejected[route.key]))
+        for text in unusable_hostnames(route):
+            findings.warn(f"hostnames: {text} is not the name of a host, and is left out")
         used = translate(route, attached, findings)
         if attached:
             self._compiled.statuses.append(route_status(route, attached, findings))
