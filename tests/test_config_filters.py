@@ -230,6 +230,9 @@ class FilterConfigTests(ConfigTestCase):
         )
         for url in ("h/x", "ftp://h/", "'http://h/ x'", "'http://u@h/'", "'http://h:0/'", "'http:///x'", "'http://h:x/'"):
             self.fault(f"external_auth: {{url: {url}}}{BACKENDS}", "URL" if "@" not in url else "user")
+        found = self.filters("external_auth: {url: 'http://h/', append_path: true}").external_auth
+        self.assertEqual(found, ExternalAuth("http://h/", append_path=True))
+        self.fault(f"external_auth: {{url: 'http://h/?a', append_path: true}}{BACKENDS}", "has a query")
         url = "url: 'http://h/'"
         self.fault(f"external_auth: {{{url}, upstream_headers: [x-forwarded-client-cert]}}{BACKENDS}", "who is calling")
         self.fault(f"external_auth: {{{url}, facts: {{cookie: '{{subject}}'}}}}{BACKENDS}", "among request_headers")

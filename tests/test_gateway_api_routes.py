@@ -376,7 +376,7 @@ class FilterTests(RouteTestCase):
         self.assertEqual(
             found["external_auth"],
             {
-                "url": "http://127.0.0.4:80/check", "request_headers": ["authorization", "x-a"],
+                "url": "http://127.0.0.4:80/check", "append_path": True, "request_headers": ["authorization", "x-a"],
                 "upstream_headers": ["x-user"],
             },
         )

@@ -93,6 +93,14 @@ class ExternalAuthTests(FilterTestCase):
             [got.all(name) for name in (b"x-user", b"x-role", b"x-other")], [[b"alice"], [], []]
         )
 
+    async def test_path(self) -> None:
+        """The service may be asked for what the client asks for; where it cannot be, nobody passes."""
+        service = await self.start(reply(), append_path=True)
+        self.assertEqual((await self.ask(request("/a%20b?c=/d", "PUT"))).status, 200)
+        self.assertEqual(service.requests[0].line, "GET /decide/a%20b?c=/d HTTP/1.1")
+        self.assertEqual((await self.ask(request("*", "OPTIONS"))).status, 403)
+        self.assertEqual(len(service.requests), 1)
+
     async def test_identity(self) -> None:
         """The facts are those of the client's verified certificate."""
         pki = Authority()

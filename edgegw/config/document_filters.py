@@ -361,6 +361,11 @@ def _parse_url(text: str) -> str:
     return text
 
 
+def _check_auth(section: Section, report: Report) -> None:
+    if section.get("append_path") and "?" in section.get("url", ""):
+        report.fault(section.at("url"), "has a query, behind which no path can stand", "leave it out, or append_path")
+
+
 _auth = ExternalAuth("")
 EXTERNAL_AUTH: Final = Record(
     (
@@ -368,6 +373,7 @@ EXTERNAL_AUTH: Final = Record(
             "url", Parsed("a URL of http or https", _parse_url, {"pattern": r"^https?://[!-~]+$"}),
             "Asked with GET about each request; 200 lets it pass.", REQUIRED, "url",
         ),
+        setting(_auth, "append_path", Boolean(), "Ask for the client's path and query behind the URL's path."),
         setting(_auth, "timeout", Duration(maximum=60.0), "For the answer."),
         setting(
             _auth, "request_headers", ListOf(REQUEST_HEADER, 0, _MOST_LISTED, distinct=True),
@@ -388,6 +394,7 @@ EXTERNAL_AUTH: Final = Record(
         setting(_auth, "concurrency", Integer(1, 10_000), "Requests to the service at a time; more wait."),
     ),
     name="external_auth",
+    check=_check_auth,
 )
 
 _compression = Compression()

@@ -31,7 +31,8 @@ def external_auth(
     if not places:
         raise RuleError(f"{place}.backendRef: {backend} has no endpoint that can be asked")
     http = auth.get("http") or {}
-    written: dict[str, Any] = {"url": f"http://{places[0]}{http.get('path') or '/'}"}
+    # The path is a prefix of what the client asks for (HTTPExternalAuthFilter, "path").
+    written: dict[str, Any] = {"url": f"http://{places[0]}{http.get('path') or '/'}", "append_path": True}
     # Always told (HTTPExternalAuthFilter): who asks, beside what is asked for.
     told = dict.fromkeys(["authorization", *(name.lower() for name in http.get("allowedHeaders") or ())])
     told.pop("host", None)

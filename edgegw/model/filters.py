@@ -205,6 +205,7 @@ class OnFailure(Enum):
 class ExternalAuth:
     """An HTTP service that decides about each request: 200 lets it pass.
 
+    :ivar append_path: ask for the client's path and query behind the URL's path.
     :ivar request_headers: of the client's, that the service is told.
     :ivar facts: headers for the service, with their templates.
     :ivar upstream_headers: of the service's answer, that the upstream gets where it allows.
@@ -229,6 +230,7 @@ class ExternalAuth:
     status: int = 403
     ca_certificates: bytes | None = None
     concurrency: int = 64
+    append_path: bool = False
 
 
 class Encoding(Enum):

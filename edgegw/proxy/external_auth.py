@@ -54,6 +54,17 @@ class Refused:
     body: bytes = b""
 
 
+def _behind(url: str, target: bytes) -> str:
+    """Put a request's path and query behind a URL.
+
+    :raises HTTPUnavailable: the service could not be asked for just that.
+    """
+    # What is behind a "#" is not sent, and "*" is no path.
+    if not target.startswith(b"/") or not target.isascii() or b"#" in target:
+        raise HTTPUnavailable("what the request asks for cannot be a part of a URL")
+    return url.rstrip("/") + target.decode("ascii")
+
+
 class AuthService:
     """The service of one rule.
 
@@ -91,8 +102,9 @@ class AuthService:
             # It could not be told what the upstream would be told.
             return Refused(400, Reason.CHECK_REFUSED)
         try:
+            url = _behind(model.url, head.target) if model.append_path else model.url
             answer = await self._client.request(
-                "GET", model.url, headers=headers, timeout=model.timeout, limit=MAX_ANSWER
+                "GET", url, headers=headers, timeout=model.timeout, limit=MAX_ANSWER
             )
             return self._judge(answer)
         except HTTPUnavailable as problem:
