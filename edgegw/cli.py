@@ -121,6 +121,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     from twisted.logger import globalLogBeginner
 
     from edgegw.config import ConfigError
+    from edgegw.configuration import absolute_paths
     from edgegw.observe.logs import StandardOutputLog
     from edgegw.observe.plugin_counters import PluginCounters
     from edgegw.service import CannotStart, GatewayService
@@ -129,7 +130,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     paths = options.config or [path for path in [config_path(None)] if path is not None]
     if not paths:
         parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
-    configuration = configuration_of(parser, paths, options)
+    configuration = configuration_of(parser, absolute_paths(paths), options)
     counters = PluginCounters()
     try:
         loaded = configuration.read(counters)

@@ -23,7 +23,7 @@ from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.registry import Registry
 from edgegw.tls.names import check_tls
 
-__all__ = ["STANDARD_INPUT", "Configuration", "manifest_settings"]
+__all__ = ["STANDARD_INPUT", "Configuration", "absolute_paths", "manifest_settings"]
 
 #: The path that stands for it.
 STANDARD_INPUT: Final = "-"
@@ -35,14 +35,13 @@ _OBJECT = re.compile(rb"""(?:^|[{,]\s*)(?:- )?["']?apiVersion["']?\s*:""", re.MU
 class Configuration:
     """One configuration, to be read as often as it changes.
 
-    :param paths: one at least; relative ones start from the working directory as it is now.
+    :param paths: one at least, as :func:`absolute_paths` makes them if the working directory may change.
     :param settings: for manifests; native files have no use for them.
-    :ivar paths: absolute, because a daemon changes its directory.
     :ivar manifests: ``None`` for a native file.
     """
 
     def __init__(self, paths: Sequence[str], settings: ManifestSettings | None = None) -> None:
-        self.paths = tuple(path if path == STANDARD_INPUT else os.path.abspath(path) for path in paths)
+        self.paths = tuple(paths)
         self.manifests: Manifests | None = None
         if _are_manifests(self.paths):
             self.manifests = Manifests(self.paths, ManifestSettings() if settings is None else settings)
@@ -53,7 +52,7 @@ class Configuration:
         first = self.paths[0]
         if first == STANDARD_INPUT:
             return os.getcwd()
-        return first if os.path.isdir(first) else os.path.dirname(first)
+        return first if os.path.isdir(first) else os.path.dirname(first) or os.curdir
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -100,6 +99,11 @@ class Configuration:
             environments.stop()
             raise
         return evolve(loaded, environments=environments), compiled
+
+
+def absolute_paths(paths: Iterable[str]) -> list[str]:
+    """Have paths mean the same after a daemon has changed its directory."""
+    return [path if path == STANDARD_INPUT else os.path.abspath(path) for path in paths]
 
 
 def _are_manifests(paths: Sequence[str]) -> bool:

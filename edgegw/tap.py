@@ -20,7 +20,7 @@ from twisted.python.usage import CompleteFiles, Completions, UsageError
 from twisted.python.usage import Options as _Options
 
 from edgegw.config import ConfigError, Loaded
-from edgegw.configuration import Configuration, manifest_settings
+from edgegw.configuration import Configuration, absolute_paths, manifest_settings
 from edgegw.observe.logs import StandardOutputLog
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.service import CannotStart, GatewayService
@@ -96,7 +96,7 @@ class Options(_Options):
             settings = manifest_settings(self["resolve"], self["cluster-domain"], self["address-pool"])
         except ValueError as error:
             raise UsageError(str(error)) from error
-        self.configuration = Configuration(paths, settings)
+        self.configuration = Configuration(absolute_paths(paths), settings)
         try:
             self.counters = PluginCounters()
             self.loaded = self.configuration.read(self.counters)

@@ -424,7 +424,9 @@ class MainTests(SynchronousTestCase):
 
     def test_usage(self) -> None:
         """What cannot be understood is status 2."""
-        for arguments in ((), ("run", "--confg", "x"), ("check",), ("check", "a", "b"), ("version", "--x"), ("serve",)):
+        for arguments in (
+            (), ("run", "--confg", "x"), ("check",), ("check", "a", "--resolve", "b"), ("version", "--x"), ("serve",),
+        ):
             self.assertEqual(self.run_main(*arguments)[0], 2, arguments)
 
     def test_demo_help(self) -> None:

@@ -101,8 +101,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"observe", "policy_chain", "policy_step", "proxy", "registry", "tcp", "tls"},
     "cli": CONTRACTS
     | {
-        "config", "demo", "descriptors", "manifest_arguments", "observe", "openssl_conf", "proxy", "reactor",
-        "registry", "service", "tap",
+        "config", "configuration", "demo", "descriptors", "manifest_arguments", "observe", "openssl_conf", "proxy",
+        "reactor", "registry", "service", "tap",
     },
     "gateway_api_commands": CONTRACTS | {"config", "descriptors", "gateway_api", "tap"},
     "status_command": CONTRACTS | {"config", "descriptors", "gateway_api", "manifest_arguments"},
