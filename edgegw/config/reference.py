@@ -259,7 +259,11 @@ def kind_as_text(found: FoundKind, width: int) -> str:
 def _text_lines(found: FoundKind, width: int) -> Iterator[str]:
     kind = found.kind
     version = f", version {found.version}" if found.version else ""
-    yield from wrap(f"{kind.name} ({found.what}) from {found.origin}{version}", width, subsequent_indent="    ")
+    # A path is not to be broken: it is copied.
+    yield from wrap(
+        f"{kind.name} ({found.what}) from {found.origin}{version}", width, subsequent_indent="    ",
+        break_long_words=False, break_on_hyphens=False,
+    )
     yield ""
     yield from _reflowed(kind.description, width)
     notes = flags(kind)
