@@ -431,6 +431,19 @@ class TimeTests(RouteTestCase):
         self.assertEqual(self.rule(f"retry: {{}}, {WEB}")["retry"], {})
         self.assertNotIn("retry", self.rule(f"retry: {{attempts: 0}}, {WEB}"))
 
+    def test_retries_within_a_request_timeout(self) -> None:
+        """The pauses take half of the request's time at most, but are never shorter than backoff."""
+        within = "timeouts: {request: 400ms, backendRequest: 200ms}"
+        found = self.rule(f"retry: {{codes: [500], attempts: 5}}, {within}, {WEB}")
+        self.assertEqual(found["retry"], {"codes": [500], "attempts": 5, "max_backoff": "40ms"})
+        self.assertEqual(self.rule(f"retry: {{}}, {within}, {WEB}")["retry"], {"max_backoff": "200ms"})
+        found = self.rule(f"retry: {{attempts: 20}}, {within}, {WEB}")
+        self.assertEqual(found["retry"], {"attempts": 20, "max_backoff": "25ms"})
+        found = self.rule(f"retry: {{attempts: 5, backoff: 100ms}}, {within}, {WEB}")
+        self.assertEqual(found["retry"], {"attempts": 5, "backoff": "100ms", "max_backoff": "100ms"})
+        found = self.rule(f"retry: {{attempts: 2}}, timeouts: {{request: 30s}}, {WEB}")
+        self.assertEqual(found["retry"], {"attempts": 2})
+
     def test_sessions(self) -> None:
         """They are the upstream's, which other rules do not share."""
         cookie = "cookieConfig: {lifetimeType: Permanent}"

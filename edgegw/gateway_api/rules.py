@@ -26,6 +26,7 @@ from edgegw.gateway_api.native_nodes import faults_of, node_of, said
 from edgegw.gateway_api.objects import Object
 from edgegw.gateway_api.sessions import session_persistence
 from edgegw.gateway_api.upstreams import Upstreams
+from edgegw.model.filters import Retry
 
 __all__ = ["RuleTranslation"]
 
@@ -82,8 +83,9 @@ class RuleTranslation:
     def _treatment(self, place: str, rule: Mapping[str, Any]) -> dict[str, Any]:
         filters = self._filters(rule, place, of_rule=True)
         native = dict(filters.native)
-        native.update(_timeouts(rule.get("timeouts") or {}))
-        native.update(_retry(rule.get("retry")))
+        timeouts = rule.get("timeouts") or {}
+        native.update(_timeouts(timeouts))
+        native.update(_retry(rule.get("retry"), seconds_of(timeouts.get("request") or "0s")))
         refs = rule.get("backendRefs") or ()
         if "redirect" not in native:
             native["backends"] = self._shares(place, rule, refs)
@@ -200,7 +202,11 @@ def _timeouts(timeouts: Mapping[str, Any]) -> dict[str, Any]:
     return {"timeouts": written} if written else {}
 
 
-def _retry(retry: Mapping[str, Any] | None) -> dict[str, Any]:
+def _retry(retry: Mapping[str, Any] | None, within: float) -> dict[str, Any]:
+    """Give ``retry``.
+
+    :param within: seconds that a request may take with all its tries; 0 for no limit.
+    """
     if retry is None:
         return {}
     attempts = retry.get("attempts")
@@ -210,9 +216,15 @@ def _retry(retry: Mapping[str, Any] | None) -> dict[str, Any]:
     if retry.get("codes"):
         written["codes"] = list(dict.fromkeys(retry["codes"]))
     if attempts is not None:
-        written["attempts"] = min(attempts, _MOST_ATTEMPTS)
+        written["attempts"] = attempts = min(attempts, _MOST_ATTEMPTS)
+    pause, most = Retry().backoff, Retry().max_backoff
     if retry.get("backoff") is not None:
-        pause = max(seconds_of(retry["backoff"]), 0.001)
-        written["backoff"] = duration(pause, _LONGEST_PAUSE)
-        written["max_backoff"] = duration(max(pause, 1.0), _LONGEST_PAUSE)
+        pause = min(max(seconds_of(retry["backoff"]), 0.001), _LONGEST_PAUSE)
+        written["backoff"] = duration(pause)
+    if within:
+        # Pauses that grow must not take from the last tries the time that they are meant to have.
+        most = min(most, within / 2 / (attempts or Retry().attempts))
+    most = round(max(most, pause), 3)
+    if most != Retry().max_backoff or "backoff" in written:
+        written["max_backoff"] = duration(most)
     return {"retry": written}
