@@ -189,13 +189,14 @@ class RetryTests(FilterTestCase):
             self.assertEqual(len(upstream.requests), 2)
 
     async def test_to_the_end(self) -> None:
-        """After the last try: 504 where it took too long, 502 without a valid answer, 503 without a connection."""
+        """After the last try: 504 where it took too long, 502 for a bad answer, 503 where connections fail or end."""
         upstream = start_upstream(self, in_turn(None))
         await self.serve(Filters(retry=QUICK, timeouts=Timeouts(0.0, 0.05)), upstream)
         self.assertEqual((await self.ask()).status, 504)
         self.assertEqual(len(upstream.requests), 3)
-        upstream.script = in_turn("close")
-        self.assertEqual((await self.ask()).status, 502)
+        for failure, status in ("close", 503), ("abort", 503), (b"nonsense\r\n\r\n", 502):
+            upstream.script = in_turn(failure)
+            self.assertEqual((await self.ask()).status, status, failure)
         await self.serve(Filters(retry=QUICK), Upstream("down", (Endpoint("127.0.0.1", free_port()),)))
         self.assertEqual((await self.ask(POST + b"content-length: 2\r\n\r\nhi")).status, 503)
         self.assertEqual(self.retries("down"), 2)

@@ -273,7 +273,7 @@ class Exchange:
             self._finish()
             self._client.cut()
         else:
-            self._give_up(_STATUS[failure], detail)
+            self._give_up(self._status_of(failure), detail)
 
     # --- ends -------------------------------------------------------------------------------
 
@@ -286,6 +286,9 @@ class Exchange:
         metrics = self._backend.metrics
         metrics.in_progress -= 1
         metrics.done(self.status, monotonic() - self._started)
+
+    def _status_of(self, failure: str) -> int:
+        return _STATUS[failure]
 
     def _give_up(self, status: int, detail: str) -> None:
         self.status = status

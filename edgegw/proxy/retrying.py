@@ -154,6 +154,10 @@ class RetryingExchange(Exchange):
         else:
             self._give_up(504, detail)
 
+    def _status_of(self, failure: str) -> int:
+        # A connection that ended each time has brought no bad answer: the upstream is not there for now.
+        return 503 if self._done_tries and failure in ("closed", "reset") else super()._status_of(failure)
+
     def _give_up(self, status: int, detail: str) -> None:
         if self._may_retry():
             self._leave()
