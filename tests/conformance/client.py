@@ -9,12 +9,11 @@ import ssl
 import tempfile
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
 
 import h2.config
 import h2.connection
 import h2.events
-from attrs import Factory, evolve, frozen
+from attrs import Factory, frozen
 from cryptography import x509
 
 from tests.conformance.cluster import Cluster
@@ -34,14 +33,12 @@ class Answer:
 
     :ivar headers: names in lower case, values of one name joined with commas.
     :ivar certificate_requested: whether the server asked for one; ``None`` without TLS.
-    :ivar request_id: the query parameter that was added to the request's own path.
     """
 
     status: int
     headers: Mapping[str, str] = Factory(dict)
     body: bytes = b""
     certificate_requested: bool | None = None
-    request_id: str = ""
 
     @property
     def echoed(self) -> dict[str, Any] | None:
@@ -50,9 +47,7 @@ class Answer:
             found = json.loads(self.body)
         except ValueError:
             return None
-        if not isinstance(found, dict) or "pod" not in found:
-            return None
-        return {**found, "path": found["path"].replace(self.request_id, "")} if self.request_id else found
+        return found if isinstance(found, dict) and "pod" in found else None
 
 
 def ask(address: str, request: Mapping[str, Any], cluster: Cluster) -> Answer:
@@ -69,26 +64,14 @@ def ask(address: str, request: Mapping[str, Any], cluster: Cluster) -> Answer:
     wanted = what.get("backend_sets_response_headers") or {}
     headers.append(("X-Echo-Set-Header", ",".join(f"{name}:{value}" for name, value in _pairs(wanted))))
     body = (what.get("body") or "").encode()
-    request_id = _request_id(what)
-    path = what["path"] + request_id
     try:
         with _Connection(address, port, tls, cluster, ["h2"] if transport == "h2" else None) as connection:
             if transport in ("h2", "h2c"):
                 scheme = "https" if transport == "h2" else "http"
-                answer = _over_http2(connection, scheme, what["method"], path, host, headers, body)
-            else:
-                answer = _over_http1(connection, what["method"], path, host, headers, body)
-            return evolve(answer, request_id=request_id)
+                return _over_http2(connection, scheme, what["method"], what["path"], host, headers, body)
+            return _over_http1(connection, what["method"], what["path"], host, headers, body)
     except (OSError, http.client.HTTPException) as error:
         raise Refused(repr(error)) from error
-
-
-def _request_id(what: Mapping[str, Any]) -> str:
-    """Give the query parameter that tells each sending of a request from all others."""
-    name = what.get("add_request_id_query_param")
-    if not name:
-        return ""
-    return f"{'&' if '?' in what['path'] else '?'}{name if isinstance(name, str) else 'uuid'}={uuid4()}"
 
 
 def _pairs(headers: Any) -> list[tuple[str, str]]:

@@ -64,7 +64,7 @@ class Pod:
         if parts.path.startswith("/status/"):
             return int(parts.path.rpartition("/")[2]), [], b""
         if parts.path.startswith("/retry"):
-            status = await self._retry(query) if "uuid" in query else 400
+            status = await self._retry(query)
             if status is not None:
                 return status, [], b""
         print(f"{self.pod['name']} Echoing back request made to {target} to client", flush=True)
