@@ -202,6 +202,18 @@ class RetryTests(FilterTestCase):
         self.assertEqual(self.retries("down"), 2)
         self.assertEqual(self.running.metrics.upstreams["down"].connect_failures["refused"], 3)
 
+    async def test_kept_connections(self) -> None:
+        """A try upon a connection that was kept idle counts, unless the rule does not try again what is asked."""
+        replies = answer(b"ok"), *["abort"] * 3, answer(b"late")
+        upstream = start_upstream(self, in_turn(*replies))
+        await self.serve(Filters(retry=QUICK), upstream)
+        self.assertEqual((await self.ask()).body, b"ok")
+        self.assertEqual((await self.ask()).status, 503)
+        self.assertEqual((len(upstream.requests), self.retries()), (4, 2))
+        upstream.script = in_turn(answer(b"ok"), "abort", answer(b"late"))
+        await self.serve(Filters(retry=evolve(QUICK, methods=frozenset({"POST"}))), upstream)
+        self.assertEqual([(await self.ask()).body for _ in range(2)], [b"ok", b"late"])
+
     async def test_in_the_middle(self) -> None:
         """A response that has begun is not tried again: it is cut."""
         upstream = start_upstream(self, b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")
@@ -348,12 +360,12 @@ class RetryTests(FilterTestCase):
         self.assertGreater(len(upstream.requests), 2)
 
     async def test_stale_connection(self) -> None:
-        """A kept connection that turns out to be closed costs no try of the rule's."""
-        upstream = start_upstream(self, in_turn(answer(b"1"), "close", BROKEN, BROKEN, answer(b"2")))
+        """A kept connection that turns out to be closed costs a try: no more are made than the rule says."""
+        upstream = start_upstream(self, in_turn(answer(b"1"), "close", BROKEN, answer(b"2")))
         await self.serve(Filters(retry=QUICK), upstream)
         self.assertEqual((await self.ask()).body, b"1")
         self.assertEqual((await self.ask()).body, b"2")
-        self.assertEqual(len(upstream.requests), 5)
+        self.assertEqual((len(upstream.requests), self.retries()), (4, 2))
 
 
 class PluginTests(FilterTestCase):

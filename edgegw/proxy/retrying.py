@@ -119,6 +119,13 @@ class RetryingExchange(Exchange):
             return
         super().response_started(head, length, data, ended)
 
+    def response_failed(self, failure: str, detail: str, unanswered: bool) -> None:
+        """See ``Receiver``."""
+        rule = self._rule
+        # Where the rule has further tries, one upon a kept connection counts as any other: an upstream that ends
+        # each of them must not get more than are allowed.
+        super().response_failed(failure, detail, unanswered and not (rule.attempts and self._method in rule.methods))
+
     # --- tries ------------------------------------------------------------------------------
 
     def _watch(self) -> None:
