@@ -42,6 +42,22 @@ metadata: {name: other, namespace: infra, annotations: {edgegw.io/endpoints: "12
 spec:
   ports: [{name: http, port: 80}]
 """
+#: A Service of which nothing is ready.
+NOBODY = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody, namespace: infra}
+spec:
+  ports: [{name: http, port: 80}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: nobody-1, namespace: infra, labels: {kubernetes.io/service-name: nobody}}
+addressType: IPv4
+ports: [{name: http, port: 8000, protocol: TCP}]
+endpoints: [{addresses: [127.0.0.5], conditions: {ready: false}}]
+"""
 WEB = "backendRefs: [{group: '', kind: Service, name: web, port: 80, weight: 1}]"
 
 
@@ -383,6 +399,12 @@ class FilterTests(RouteTestCase):
         found = self.filters(auth % ("HTTP", "none", ""))
         self.assertEqual(found, {"fixed_response": {"status": 500}})
         self.assertEqual(self.compiled.conditions("app")["ResolvedRefs"], ("False", "BackendNotFound"))
+        rule = f"{{filters: [{auth % ('HTTP', 'nobody', '')}], {WEB}}}"
+        self.compiled = Compiled(GATEWAY, SERVICES, NOBODY, route(rule))
+        self.compiled.load()
+        self.assertEqual(self.compiled.routes.routes[0]["rules"][0]["fixed_response"], {"status": 500})
+        accepted = {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "ResolvedRefs")}
+        self.assertEqual(self.compiled.conditions("app"), accepted)
         for wrong in (auth % ("GRPC", "other", ""), auth % ("HTTP", "other", ", forwardBody: {maxSize: 5}")):
             conditions = self.refused(f"filters: [{wrong}], {WEB}")
             self.assertEqual(conditions["Accepted"], ("False", "UnsupportedValue"))

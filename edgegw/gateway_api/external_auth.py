@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgegw.gateway_api.backends import Backend
-from edgegw.gateway_api.findings import RuleError
+from edgegw.gateway_api.findings import RouteFindings, RuleError
 from edgegw.gateway_api.upstreams import Upstreams
 
 __all__ = ["external_auth"]
 
 
 def external_auth(
-    auth: Mapping[str, Any], place: str, backend: Backend | None, upstreams: Upstreams
+    auth: Mapping[str, Any], place: str, backend: Backend | None, upstreams: Upstreams, findings: RouteFindings
 ) -> dict[str, Any] | None:
     """Give ``external_auth`` of a rule; ``None`` where nobody can be asked.
 
@@ -23,7 +23,7 @@ def external_auth(
         raise RuleError(f"{place}.protocol: {auth.get('protocol')} is not supported; use HTTP")
     if (auth.get("forwardBody") or {}).get("maxSize"):
         raise RuleError(f"{place}.forwardBody: is not supported; leave it out")
-    if backend is None:
+    if backend is None or not backend.endpoints:
         return None
     if upstreams.is_secured(backend):
         raise RuleError(f"{place}.backendRef: {backend} has a BackendTLSPolicy, which is not supported here")
@@ -39,4 +39,7 @@ def external_auth(
     written["request_headers"] = list(told)
     if http.get("allowedResponseHeaders"):
         written["upstream_headers"] = list(dict.fromkeys(name.lower() for name in http["allowedResponseHeaders"]))
+    else:
+        # Clients could send what the service happens not to, in its name.
+        findings.warn(f"{place}.http.allowedResponseHeaders: is empty; backends get those headers only that it names")
     return written

@@ -100,7 +100,7 @@ class RuleTranslation:
 
         def find_auth(auth: Mapping[str, Any], where: str) -> dict[str, Any] | None:
             backend = self._find(auth.get("backendRef") or {"name": ""}, f"{where}.backendRef")
-            return external_auth(auth, where, backend, self._upstreams)
+            return external_auth(auth, where, backend, self._upstreams, self.findings)
 
         asks = find_auth if of_rule else None
         return translate_filters(owner.get("filters"), place, self.findings, find_mirror, asks)
