@@ -196,6 +196,14 @@ class RouteTests(RouteTestCase):
         self.assertEqual(native["rules"][0]["fixed_response"], {"status": 500})
         self.assertEqual(self.compiled.attached, {"http": 1})
 
+    def test_broken_rules_of_routes_that_are_not_accepted(self) -> None:
+        """Nothing is partially valid there, as RouteConditionPartiallyInvalid has it."""
+        text = route(f"{{filters: [{{type: Brew}}], {WEB}}}, {{{WEB}}}")
+        compiled = Compiled(GATEWAY, SERVICES, text.replace("{name: edge}", "{name: edge}, {name: edge, port: 81}"))
+        self.assertEqual(compiled.conditions("app")["PartiallyInvalid"], ("True", "UnsupportedValue"))
+        refused = {"Accepted": ("False", "NoMatchingParent"), "ResolvedRefs": ("True", "ResolvedRefs")}
+        self.assertEqual(compiled.conditions("app", parent=1), refused)
+
     def test_broken_route(self) -> None:
         """A route of which no rule can be had is not accepted, and is attached to nothing."""
         conditions = self.refused("filters: [{type: Brew}], " + WEB)
