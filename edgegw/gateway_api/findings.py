@@ -64,7 +64,7 @@ class RouteFindings:
         if self.rejected:
             for reason, message in self.dropped.values():
                 conditions.false("Accepted", reason, message)
-        elif self.dropped and not conditions.is_false("Accepted"):
-            # Gateway API, RouteConditionPartiallyInvalid: of accepted routes only; the message begins with these words.
+        elif self.dropped:
+            # Gateway API, RouteConditionPartiallyInvalid: the message begins with these words.
             said = "; ".join(f"Dropped Rule {number}: {message}" for number, (_, message) in self.dropped.items())
             conditions.true("PartiallyInvalid", "UnsupportedValue", said)

@@ -23,7 +23,10 @@ def _parent(route: Object, attachment: Attachment, findings: RouteFindings) -> d
     if attachment.reason:
         conditions.false("Accepted", attachment.reason, attachment.message)
     findings.tell(conditions)
-    if not conditions.is_false("Accepted"):
+    if conditions.is_false("Accepted"):
+        # Of accepted routes only (Gateway API, RouteConditionPartiallyInvalid).
+        conditions.remove("PartiallyInvalid")
+    else:
         # Accepted stands first in what people read.
         said = Conditions(route.generation)
         said.true("Accepted", "Accepted")
