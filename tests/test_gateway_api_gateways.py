@@ -390,6 +390,13 @@ class AddressTests(GatewayTestCase):
         self.assertEqual((bound, said["Programmed"]), (["127.0.0.2"], ("False", "AddressNotAssigned")))
         said = self.addresses("{type: Hostname}")[2]
         self.assertEqual(said["Programmed"], ("False", "AddressNotAssigned"))
+        bound, shown, said = self.addresses("{type: IPAddress}", gateway_addresses={("default", "public"): ""})
+        self.assertEqual((bound, shown, said["Programmed"]), ([], [], ("False", "AddressNotAssigned")))
+
+    def test_many(self) -> None:
+        """A status has 16 addresses at the most, as the CRD has it."""
+        many = tuple(f"10.0.0.{number}" for number in range(20))
+        self.assertEqual(len(self.addresses("{type: IPAddress}", host_addresses=many)[1]), 16)
 
     def test_named_addresses(self) -> None:
         """Whoever binds addresses can learn beforehand which ones are named."""

@@ -18,6 +18,8 @@ __all__ = ["CAReferences", "CAs"]
 
 _KINDS: Final = ("ConfigMap", "Secret")
 _KEY: Final = "ca.crt"
+#: Stands for all CRLs: whoever loads the document warns that they are not used.
+_CRL: Final = b"-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n"
 
 
 @frozen
@@ -88,6 +90,8 @@ class CAReferences:
             problems.append(f"{what} {pem.CUT_OFF}")
         elif not blocks:
             problems.append(f"{what} {pem.without(content)}")
+        if good and any(label == b"X509 CRL" for label, _ in pem.blocks(content)):
+            good.append(_CRL)
         return CAs(
             named_pem(str(holder), b"".join(good)) if good else None,
             "; ".join(problems),

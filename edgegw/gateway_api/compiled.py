@@ -21,8 +21,8 @@ class Surroundings:
 
     :ivar endpoints: where Services are, by ``namespace`` and ``name`` (``--resolve``): ``host:port`` each.
     :ivar cluster_domain: what DNS names of Services end with.
-    :ivar gateway_addresses: an IP address for each Gateway, by namespace and name, that names none; others without
-        take all addresses of the machine.
+    :ivar gateway_addresses: an IP address for each Gateway, by namespace and name, that names none, empty where none
+        is left; others without take all addresses of the machine.
     :ivar host_addresses: the machine's own, which Gateways that take all show in their status.
     :ivar host_names: IP addresses of the names that Gateways name as addresses; see
         :func:`edgegw.gateway_api.gateway_addresses.named_addresses`.

@@ -13,10 +13,12 @@ from edgegw.gateway_api.compiled import Surroundings
 from edgegw.gateway_api.conditions import Conditions
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
 
-__all__ = ["IP_ADDRESS", "named_addresses", "resolve_addresses"]
+__all__ = ["IP_ADDRESS", "named_addresses", "resolve_addresses", "wants_address"]
 
 IP_ADDRESS: Final = "IPAddress"
 _HOSTNAME: Final = "Hostname"
+#: The most that the CRD lets stand in ``status.addresses``.
+_MOST_SHOWN: Final = 16
 
 
 def named_addresses(objects: Objects) -> tuple[frozenset[str], frozenset[str]]:
@@ -29,6 +31,13 @@ def named_addresses(objects: Objects) -> tuple[frozenset[str], frozenset[str]]:
         for entry in gateway.spec.get("addresses") or ():
             found.setdefault(entry.get("type") or IP_ADDRESS, set()).add(entry.get("value") or "")
     return frozenset(found[IP_ADDRESS] - {""}), frozenset(found[_HOSTNAME] - {""})
+
+
+def wants_address(gateway: Object) -> bool:
+    """Whether a Gateway leaves it to others which IP address it has."""
+    entries = gateway.spec.get("addresses") or ()
+    empty = any((one.get("type") or IP_ADDRESS) == IP_ADDRESS and not one.get("value") for one in entries)
+    return empty or not entries
 
 
 @define
@@ -75,6 +84,8 @@ def resolve_addresses(
             _add(kind, value, surroundings, conditions, result)
         elif kind == _HOSTNAME:
             conditions.false("Programmed", "AddressNotAssigned", "no host name can be assigned; give a value")
+        elif assigned == "":
+            conditions.false("Programmed", "AddressNotAssigned", "no address is left to assign; give a value")
         elif assigned is not None:
             _add(IP_ADDRESS, assigned, surroundings, conditions, result)
         elif len(entries) > 1:
@@ -84,7 +95,7 @@ def resolve_addresses(
         else:
             result.add(None)
             result.shown += [{"type": IP_ADDRESS, "value": address} for address in surroundings.host_addresses]
-    return result.bound, result.shown
+    return result.bound, result.shown[:_MOST_SHOWN]
 
 
 def _add(kind: str, value: str, surroundings: Surroundings, conditions: Conditions, result: _Bound) -> None:

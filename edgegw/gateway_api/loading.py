@@ -21,12 +21,13 @@ from edgegw.config.reader import MAX_SIZE
 from edgegw.config.tls_parameters import CheckTLS
 from edgegw.gateway_api.compiled import Compiled, Surroundings
 from edgegw.gateway_api.compiling import compile_objects
-from edgegw.gateway_api.gateway_addresses import named_addresses
+from edgegw.gateway_api.gateway_addresses import named_addresses, wants_address
 from edgegw.gateway_api.manifest_files import STANDARD_INPUT
 from edgegw.gateway_api.manifests import read_objects
 from edgegw.gateway_api.native_nodes import node_of, said
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
 from edgegw.gateway_api.seen_before import SeenBefore
+from edgegw.gateway_api.upstreams import CLOSING
 
 __all__ = ["ManifestSettings", "Manifests", "load_manifests", "parse_endpoints"]
 
@@ -105,7 +106,10 @@ def load_manifests(
             if not _refuse(error, compiled, refused):
                 raise ConfigError([_of_owner(fault, compiled) for fault in error.faults]) from error
             continue
-        told = [_of_owner(fault, compiled) for fault in loaded.warnings]
+        # That nothing is behind it the conditions of routes say.
+        told = [
+            _of_owner(fault, compiled) for fault in loaded.warnings if _part(fault, compiled) != ("upstreams", CLOSING)
+        ]
         odd = [_warning(one, problem) for one, problem in compiled.warnings]
         return evolve(loaded, warnings=(*found.warnings, *odd, *told), statuses=compiled.statuses), compiled
     raise ConfigError([Fault(manifests.paths[0], 1, 1, "", "the manifests cannot be compiled", "")])
@@ -116,13 +120,13 @@ def _surroundings(manifests: Manifests, objects: Objects) -> Surroundings:
     given: Mapping[tuple[str, str], str] = {}
     if settings.address_pool is not None:
         wanting = [
-            (one.namespace, one.name)
-            for one in objects.of_kind(GATEWAY_API, "Gateway") if not one.spec.get("addresses")
-        ]  # fmt: skip
-        given = manifests.seen_before.addresses(settings.address_pool, wanting)
+            (one.namespace, one.name) for one in objects.of_kind(GATEWAY_API, "Gateway") if wants_address(one)
+        ]
+        assigned = manifests.seen_before.addresses(settings.address_pool, wanting)
+        given = {name: assigned.get(name, "") for name in wanting}
     addresses, names = named_addresses(objects)
     found = {name: settings.look_up(name) for name in sorted(names)}
-    wanted = {*addresses, *given.values(), *(one for several in found.values() for one in several)}
+    wanted = {*addresses, *filter(None, given.values()), *(one for several in found.values() for one in several)}
     problems = {address: settings.address_problem(address) for address in sorted(wanted)}
     return Surroundings(
         settings.endpoints, settings.cluster_domain, given, settings.host_addresses, found,
@@ -167,7 +171,11 @@ def _of_owner(fault: Fault, compiled: Compiled) -> Fault:
         steps = re.findall(r"[^.\[\]]+", fault.path)
         within = ("spec", *(int(step) if step.isdecimal() else step for step in steps))
     line, column, _ = owner.source.place(within)
-    path = str(owner) if part is not None else f"{owner}: spec.{fault.path}"
+    path = f"{owner}: spec.{fault.path}"
+    if part is not None:
+        key, name = part
+        # A route has several of them.
+        path = f"{owner}: {name}" if key == "upstreams" else str(owner)
     return evolve(fault, file=owner.source.file, line=line, column=column, path=path)
 
 

@@ -234,7 +234,7 @@ _ADDRESS: Final = Struct(
 
 _INFRASTRUCTURE: Final = Struct({
     "labels": Prop(MapOf(LABEL_KEY, LABEL_VALUE, 8)),
-    "annotations": Prop(MapOf(ANNOTATION_KEY, Text("text", None, 0, 4096), 16)),
+    "annotations": Prop(MapOf(ANNOTATION_KEY, Text("text", None, 0, 4096), 8)),
     "parametersRef": Prop(
         Struct({"group": Prop(GROUP, REQUIRED), "kind": Prop(KIND, REQUIRED), "name": Prop(OBJECT_NAME, REQUIRED)})
     ),

@@ -1,0 +1,124 @@
+"""Manifests as a gateway loads them: addresses of a pool, and what the native language warns of."""
+from __future__ import annotations
+
+import json
+from ipaddress import ip_network
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from edgegw.config.native import Loaded
+from edgegw.gateway_api.loading import Manifests, ManifestSettings, load_manifests
+from edgegw.gateway_api.objects import Object
+from tests.config_documents import CA
+from tests.gateway_objects import config_map, secret, standing
+
+GATEWAY = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: NAME}
+spec: {gatewayClassName: edgegw, SPEC}
+"""
+HTTP = "listeners: [{name: http, port: 80, protocol: HTTP}]"
+ROUTE = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: app}
+spec: {parentRefs: [{name: gw}], rules: [{backendRefs: [{name: web, port: 80}]}]}
+"""
+EMPTY_SERVICE = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints: []
+"""
+# A list without entries is all that it takes to be one.
+CRL = b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
+
+
+def gateway(name: str = "gw", spec: str = HTTP) -> str:
+    return GATEWAY.replace("NAME", name).replace("SPEC", spec)
+
+
+def json_of(made: Object, kind: str) -> str:
+    """Write an object as a document."""
+    return f"\n---\n{json.dumps({'apiVersion': 'v1', 'kind': kind, **made.content})}\n"
+
+
+class LoadingTestCase(SynchronousTestCase):
+    """Loads manifests."""
+
+    def load(self, text: str, settings: ManifestSettings | None = None) -> Loaded:
+        path = Path(self.mktemp())
+        path.mkdir()
+        (path / "all.yaml").write_text(text, "utf-8")
+        manifests = Manifests([str(path)], settings or ManifestSettings())
+        return load_manifests(manifests, str(path))[0]
+
+    def warnings(self, text: str) -> list[str]:
+        return [f"{one.path}: {one.problem}" for one in self.load(text).warnings]
+
+
+class AddressTests(LoadingTestCase):
+    """Addresses that Gateways are given."""
+
+    def test_pool(self) -> None:
+        """Each Gateway that leaves its address to others has its own; none listens everywhere for want of one."""
+        text = "".join(
+            (
+                gateway("a"), gateway("b", f"addresses: [{{type: IPAddress}}], {HTTP}"), gateway("c"),
+                gateway("d", f"addresses: [{{value: 127.0.9.9}}], {HTTP}"),
+                gateway("e", f"addresses: [{{type: Hostname}}], {HTTP}"),
+            )
+        )  # fmt: skip
+        loaded = self.load(text, ManifestSettings(address_pool=ip_network("127.0.9.0/30")))
+        self.assertEqual(
+            {one.name: one.address for one in loaded.gateway.listeners},
+            {"default/a/http": "127.0.9.1", "default/b/http": "127.0.9.2", "default/d/http": "127.0.9.9"},
+        )
+        found = {one.object.name: one.status for one in loaded.statuses}
+        self.assertEqual(found["b"]["addresses"], [{"type": "IPAddress", "value": "127.0.9.2"}])
+        for name in ("c", "e"):
+            conditions = standing(found[name]["conditions"])
+            self.assertEqual(conditions["Programmed"], ("False", "AddressNotAssigned"))
+            self.assertEqual(conditions["Accepted"], ("True", "Accepted"))
+            self.assertEqual(found[name]["addresses"], [])
+            listener = standing(found[name]["listeners"][0]["conditions"])
+            self.assertEqual(listener["Programmed"], ("False", "Pending"))
+
+
+class WarningTests(LoadingTestCase):
+    """What is odd in the native document, said of the objects that it comes from."""
+
+    def test_missing_backend(self) -> None:
+        """The route's status says it, and nothing else does."""
+        self.assertEqual(self.warnings(gateway() + ROUTE), [])
+
+    def test_no_endpoint(self) -> None:
+        """Of a route's backends the one that is meant is named."""
+        (warning,) = self.warnings(gateway() + ROUTE + EMPTY_SERVICE)
+        self.assertEqual(
+            warning,
+            "GRPCRoute default/app: default/web:80/http2: is an empty list: requests get 503, and connections are "
+            "closed",
+        )
+
+    def test_revocation_list_beside_a_ca(self) -> None:
+        """It is not looked at, which nobody may take for granted."""
+        tls = "tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}}}}"
+        listener = "{name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}}"
+        base = gateway("gw", f"listeners: [{listener}], {tls}") + json_of(secret("cert"), "Secret")
+        for content, warned in ((CA.pem, False), (CA.pem + CRL, True)):
+            found = self.warnings(base + json_of(config_map("ca", content), "ConfigMap"))
+            said = "Gateway default/gw: ConfigMap default/ca has a CRL in it, which is not used"
+            self.assertEqual(any(one.startswith(said) for one in found), warned, found)
