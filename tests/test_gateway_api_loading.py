@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from edgegw.config.native import Loaded
 from edgegw.gateway_api.loading import Manifests, ManifestSettings, load_manifests
 from edgegw.gateway_api.objects import Object
+from edgegw.model import TLSMode
 from tests.config_documents import CA
 from tests.gateway_objects import config_map, secret, standing
 
@@ -55,6 +56,13 @@ def json_of(made: Object, kind: str) -> str:
     return f"\n---\n{json.dumps({'apiVersion': 'v1', 'kind': kind, **made.content})}\n"
 
 
+def https(name: str, hostname: str = "", cert: str = "cert", options: str = "", port: int = 443) -> str:
+    """Write a listener."""
+    place = f", hostname: {hostname}" if hostname else ""
+    tls = f"tls: {{certificateRefs: [{{name: {cert}}}], options: {{{options}}}}}"
+    return f"{{name: {name}, port: {port}, protocol: HTTPS{place}, {tls}}}"
+
+
 class LoadingTestCase(SynchronousTestCase):
     """Loads manifests."""
 
@@ -95,6 +103,36 @@ class AddressTests(LoadingTestCase):
             self.assertEqual(found[name]["addresses"], [])
             listener = standing(found[name]["listeners"][0]["conditions"])
             self.assertEqual(listener["Programmed"], ("False", "Pending"))
+
+
+class RefusedTests(LoadingTestCase):
+    """Listeners that cannot be had."""
+
+    def test_their_clients_get_nothing_elsewhere(self) -> None:
+        """A less specific listener does not take the names of those with a mistake, whoever has found it."""
+        policy = "edgegw.io/policies: '[{unheard_of: {}}]'"
+        listeners = (
+            https("all"), https("early", "a.example", "none"), https("late", "b.example", options=policy),
+            https("apart", "c.example", options=policy, port=8443),
+            "{name: http, port: 80, protocol: HTTP}",
+            "{name: wrong, port: 80, protocol: HTTP, hostname: 1.2.3.4}",
+        )  # fmt: skip
+        loaded = self.load(gateway("gw", f"listeners: [{', '.join(listeners)}]") + json_of(secret("cert"), "Secret"))
+        self.assertEqual(
+            {one.name: (one.hostname, one.mode) for one in loaded.gateway.listeners},
+            {
+                "default/gw/all": (None, TLSMode.TERMINATE), "default/gw/http": (None, TLSMode.TERMINATE),
+                "default/gw/early": ("a.example", TLSMode.PASSTHROUGH),
+                "default/gw/late": ("b.example", TLSMode.PASSTHROUGH),
+            },
+        )  # fmt: skip
+        (status,) = (one.status for one in loaded.statuses)
+        served = {one["name"]: standing(one["conditions"])["Programmed"][0] for one in status["listeners"]}
+        self.assertEqual([name for name, programmed in served.items() if programmed == "True"], ["all", "http"])
+        (message,) = (
+            one["message"] for one in status["listeners"][3]["conditions"] if one["type"] == "Programmed"
+        )
+        self.assertTrue(message.startswith("policies[0].unheard_of: there is no policy unheard_of"), message)
 
 
 class WarningTests(LoadingTestCase):

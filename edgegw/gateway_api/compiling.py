@@ -12,6 +12,7 @@ from edgegw.gateway_api.grants import Grants
 from edgegw.gateway_api.objects import KeyOfObject, Object, Objects
 from edgegw.gateway_api.routes import CompiledRoutes, compile_routes
 from edgegw.gateway_api.settings import settings_of
+from edgegw.gateway_api.shared_ports import stand_in
 
 __all__ = ["Refused", "compile_objects"]
 
@@ -58,11 +59,15 @@ def compile_objects(objects: Objects, surroundings: Surroundings, refused: Refus
 
 
 def _served(gateways: CompiledGateways, refused: Refused) -> list[dict[str, Any]]:
-    """Leave out listeners that cannot be had, with all of their addresses."""
+    """Leave out listeners that cannot be had, with all of their addresses; nobody else gets their clients."""
+    withdrawn = set()
     for (key, name), (_, problem) in refused.items():
         if key == "listeners" and name in gateways.owners:
             withdraw(gateways.owners[name], problem)
-    return [one for one in gateways.listeners if one["name"] in gateways.owners[one["name"]].native]
+            withdrawn.add(gateways.owners[name])
+    there = [one for one in gateways.listeners if gateways.owners[one["name"]] not in withdrawn]
+    left = [one for one in gateways.listeners if gateways.owners[one["name"]] in withdrawn]
+    return [*there, *filter(None, (stand_in(one, there) for one in left))]
 
 
 def _reached(routes: CompiledRoutes, refused: Refused) -> list[dict[str, Any]]:

@@ -18,7 +18,8 @@ def find_conflicts(listeners: Iterable[ListenerState]) -> None:
     """Say of listeners that cannot be told apart that they are in conflict: all of them, none wins."""
     by_port: dict[int, list[ListenerState]] = {}
     for listener in listeners:
-        if listener.protocol in FAMILIES:
+        # One that is not accepted, such as for a host name that is none, keeps nothing from the others.
+        if listener.protocol in FAMILIES and not listener.conditions.is_false("Accepted"):
             by_port.setdefault(listener.port, []).append(listener)
     for port, group in by_port.items():
         for listener in group:
@@ -50,7 +51,11 @@ def _judge(listener: ListenerState, others: list[ListenerState], port: int) -> N
 
 def find_overlaps(listeners: Iterable[ListenerState]) -> None:
     """Say of listeners with TLS on one port that one takes names of the other (GEP-3567)."""
-    ended = [one for one in listeners if one.protocol in ("HTTPS", "TLS") and not one.passthrough]
+    ended = [
+        one for one in listeners
+        if one.protocol in ("HTTPS", "TLS") and not one.passthrough
+        and (not one.conditions.is_false("Accepted") or one.conditions.is_true("Conflicted"))
+    ]  # fmt: skip
     found: dict[ListenerState, list[ListenerState]] = {}
     for first, second in combinations(ended, 2):
         if first.port == second.port and first.hostname != second.hostname and _overlap(first, second):

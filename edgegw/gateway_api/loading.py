@@ -24,7 +24,7 @@ from edgegw.gateway_api.compiling import compile_objects
 from edgegw.gateway_api.gateway_addresses import named_addresses, wants_address
 from edgegw.gateway_api.manifest_files import STANDARD_INPUT
 from edgegw.gateway_api.manifests import read_objects
-from edgegw.gateway_api.native_nodes import node_of, said
+from edgegw.gateway_api.native_nodes import node_of
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
 from edgegw.gateway_api.seen_before import SeenBefore
 from edgegw.gateway_api.upstreams import CLOSING
@@ -144,7 +144,8 @@ def _refuse(error: ConfigError, compiled: Compiled, refused: dict[tuple[str, str
         if part is None or part in refused or part not in compiled.owners:
             return False
         where = _PART.sub("", fault.path, count=1).lstrip(".")
-        parts.setdefault(part, []).append(f"{where}: {said(fault)}" if where else said(fault))
+        told = fault.problem + (f"; {fault.remedy}" if fault.remedy else "")
+        parts.setdefault(part, []).append(f"{where}: {told}" if where else told)
     for part, texts in parts.items():
         refused[part] = compiled.owners[part], "; ".join(dict.fromkeys(texts))
     return bool(parts)

@@ -1,7 +1,7 @@
 """Which listener gets a port, where Gateways name the same ones, and the native listeners that come of it."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from edgegw.gateway_api.distinct_listeners import FAMILIES, covered
 from edgegw.gateway_api.listener_state import ListenerState
 from edgegw.gateway_api.native_listeners import not_programmed
 
-__all__ = ["Candidate", "SharedPorts"]
+__all__ = ["Candidate", "SharedPorts", "stand_in"]
 
 #: Stands for a listener that is not served, so that its clients do not come in by a less specific one.
 _REFUSES: Final[dict[str, dict[str, Any]]] = {
@@ -112,6 +112,20 @@ class SharedPorts:
                     {"name": name, **place, "port": listener.port, "hostname": hostname, **_REFUSES[family]}
                 )
                 self.owners[name] = listener
+
+
+def stand_in(entry: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Give what refuses the clients of a native listener that cannot be had; ``None`` if no other would get them.
+
+    :param others: native listeners that are served.
+    """
+    family, hostname = FAMILIES[entry["protocol"]], entry.get("hostname")
+    place = {key: entry[key] for key in ("name", "address", "port") if key in entry}
+    for other in others:
+        same = all(other.get(key) == entry.get(key) for key in ("address", "port"))
+        if same and FAMILIES[other["protocol"]] == family and covered(hostname, other.get("hostname")):
+            return {**place, "hostname": hostname, **_REFUSES[family]}
+    return None
 
 
 def _overlapping(on_port: dict[str | None, _Binding], address: str | None) -> Iterator[tuple[str | None, _Binding]]:
