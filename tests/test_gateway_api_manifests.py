@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgegw.config import ConfigError
 from edgegw.gateway_api import manifests
-from edgegw.gateway_api.manifest_files import manifest_files
+from edgegw.gateway_api.manifest_files import manifest_files, manifest_text
 from edgegw.gateway_api.manifests import read_objects, read_objects_text
 from edgegw.gateway_api.objects import CORE, GATEWAY_API
 from tests.manifests import GATEWAY, ROUTE, ManifestTestCase, gateway, route
@@ -292,6 +292,19 @@ class Files(ManifestTestCase):
         self.assertEqual([Path(file).name for file in found.files], ["b.yaml", "c.yml", "d.json"])
         twice = [str(self.directory), str(self.directory / "b.yaml")]
         self.assertEqual(len(manifest_files(twice)), 3)
+
+    def test_files_that_go_meanwhile(self) -> None:
+        """What is taken out of a directory while it is read is not looked for; a file that was named must be there."""
+        kept, gone = self.write("a.yaml", gateway("name: http, port: 80, protocol: HTTP")), self.write("b.yaml", ROUTE)
+
+        def read(file: str, *_: object) -> str:
+            Path(gone).unlink(missing_ok=True)
+            return manifest_text(file)
+
+        self.patch(manifests, "manifest_text", read)
+        found = read_objects([str(self.directory)])
+        self.assertEqual(([one.kind for one in found.objects], found.files), (["Gateway"], (kept,)))
+        self.assertRaises(ConfigError, read_objects, [str(self.directory), gone])
 
     def test_faults_of_all_files(self) -> None:
         """Every fault of every file is told, in the order of the files."""

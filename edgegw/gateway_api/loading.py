@@ -24,7 +24,7 @@ from edgegw.gateway_api.compiling import compile_objects
 from edgegw.gateway_api.gateway_addresses import named_addresses, wants_address
 from edgegw.gateway_api.manifest_files import STANDARD_INPUT
 from edgegw.gateway_api.manifests import read_objects
-from edgegw.gateway_api.native_nodes import node_of
+from edgegw.gateway_api.native_nodes import node_of, said
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
 from edgegw.gateway_api.seen_before import SeenBefore
 from edgegw.gateway_api.upstreams import CLOSING
@@ -144,8 +144,7 @@ def _refuse(error: ConfigError, compiled: Compiled, refused: dict[tuple[str, str
         if part is None or part in refused or part not in compiled.owners:
             return False
         where = _PART.sub("", fault.path, count=1).lstrip(".")
-        told = fault.problem + (f"; {fault.remedy}" if fault.remedy else "")
-        parts.setdefault(part, []).append(f"{where}: {told}" if where else told)
+        parts.setdefault(part, []).append(f"{where}: {said(fault)}" if where else said(fault))
     for part, texts in parts.items():
         refused[part] = compiled.owners[part], "; ".join(dict.fromkeys(texts))
     return bool(parts)
@@ -172,11 +171,7 @@ def _of_owner(fault: Fault, compiled: Compiled) -> Fault:
         steps = re.findall(r"[^.\[\]]+", fault.path)
         within = ("spec", *(int(step) if step.isdecimal() else step for step in steps))
     line, column, _ = owner.source.place(within)
-    path = f"{owner}: spec.{fault.path}"
-    if part is not None:
-        key, name = part
-        # A route has several of them.
-        path = f"{owner}: {name}" if key == "upstreams" else str(owner)
+    path = str(owner) if part is not None else f"{owner}: spec.{fault.path}"
     return evolve(fault, file=owner.source.file, line=line, column=column, path=path)
 
 

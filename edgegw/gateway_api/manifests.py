@@ -6,6 +6,7 @@ base64 as an API server gives it, ``stringData`` folded in.  ``status`` is left 
 """
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ _PARTS: Final = {
     "metadata: {name: …}, spec: {parentRefs: …, rules: …}",
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+_MOST_READINGS: Final = 5
 
 
 @frozen(eq=False)
@@ -57,7 +59,9 @@ class ReadObjects:
     files: tuple[str, ...] = ()
 
 
-def read_objects(paths: Sequence[str], standard_input: BinaryIO | None = None) -> ReadObjects:
+def read_objects(
+    paths: Sequence[str], standard_input: BinaryIO | None = None, tries: int = _MOST_READINGS
+) -> ReadObjects:
     """Read manifests.
 
     Of two objects with one kind, namespace and name the later one counts, as with ``kubectl apply``.
@@ -65,6 +69,7 @@ def read_objects(paths: Sequence[str], standard_input: BinaryIO | None = None) -
     :param paths: of files and directories (see :func:`edgegw.gateway_api.manifest_files.manifest_files`); ``-`` is
         standard input.
     :param standard_input: the process's own if not given.
+    :param tries: how often everything is read anew while files are taken out of directories.
     :raises ConfigError: with every fault of all files.
     """
     files = manifest_files(paths)
@@ -73,10 +78,17 @@ def read_objects(paths: Sequence[str], standard_input: BinaryIO | None = None) -
         try:
             text = manifest_text(file, standard_input)
         except ConfigError as error:
+            if tries > 1 and _is_gone(file, paths):
+                return read_objects(paths, standard_input, tries - 1)
             reading.findings += error.faults
             continue
         reading.read(text, file)
     return reading.result(tuple(files))
+
+
+def _is_gone(file: str, paths: Sequence[str]) -> bool:
+    """Whether a file has been taken out of a directory since the directory was looked at."""
+    return file not in paths and STANDARD_INPUT not in paths and not os.path.lexists(file)
 
 
 def read_objects_text(text: str, file: str = STANDARD_INPUT) -> ReadObjects:
