@@ -121,6 +121,20 @@ class RefusedTests(LoadingTestCase):
         self.assertIn("there is no policy unheard_of", message)
 
 
+    def test_port_of_the_admin_listener(self) -> None:
+        """It is not to be had twice."""
+        kind = "apiVersion: edgegw.io/v1alpha1\nkind: Settings"
+        admin = f"\n---\n{kind}\nmetadata: {{name: s}}\nspec: {{admin: {{port: 19}}}}\n"
+        listeners = "listeners: [{name: a, port: 19, protocol: HTTP}, {name: b, port: 20, protocol: HTTP}]"
+        loaded = self.load(gateway("gw", listeners) + admin)
+        self.assertEqual([one.name for one in loaded.gateway.listeners], ["default/gw/b"])
+        (status,) = (one.status for one in loaded.statuses)
+        conditions = standing(status["listeners"][0]["conditions"])
+        self.assertEqual(conditions["Accepted"], ("False", "PortUnavailable"))
+        self.assertEqual(conditions["Programmed"], ("False", "Invalid"))
+        self.assertEqual(standing(status["conditions"])["Accepted"], ("True", "ListenersNotValid"))
+
+
 class WarningTests(LoadingTestCase):
     """What is odd in the native document, said of the objects that it comes from."""
 

@@ -14,8 +14,12 @@ def withdraw(listener: ListenerState, problem: str) -> None:
     """Say that a listener is not served after all, for something that was found out only later.
 
     Its native listeners have to be taken out of the document by whoever finds it out.
+
+    :param problem: begins with the key of the native listener that it is about.
     """
     listener.native.clear()
+    if problem.startswith("port: "):
+        listener.conditions.false("Accepted", "PortUnavailable", problem)
     not_programmed(listener, problem)
 
 
