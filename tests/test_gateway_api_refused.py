@@ -71,18 +71,24 @@ class AddressTests(LoadingTestCase):
         text = "".join(
             (
                 gateway("a"), gateway("b", f"addresses: [{{type: IPAddress}}], {HTTP}"), gateway("c"),
-                gateway("d", f"addresses: [{{value: 127.0.9.9}}], {HTTP}"),
+                gateway("d", f"addresses: [{{value: 127.0.9.1}}], {HTTP}"),
                 gateway("e", f"addresses: [{{type: Hostname}}], {HTTP}"),
             )
         )  # fmt: skip
-        loaded = self.load(text, ManifestSettings(address_pool=ip_network("127.0.9.0/30")))
+        loaded = self.load(text, ManifestSettings(address_pool=ip_network("127.0.9.0/29")))
         self.assertEqual(
             {one.name: one.address for one in loaded.gateway.listeners},
-            {"default/a/http": "127.0.9.1", "default/b/http": "127.0.9.2", "default/d/http": "127.0.9.9"},
-        )
+            {
+                "default/a/http": "127.0.9.2", "default/b/http": "127.0.9.3", "default/c/http": "127.0.9.4",
+                "default/d/http": "127.0.9.1",
+            },
+        )  # fmt: skip
         found = {one.object.name: one.status for one in loaded.statuses}
-        self.assertEqual(found["b"]["addresses"], [{"type": "IPAddress", "value": "127.0.9.2"}])
-        for name in ("c", "e"):
+        self.assertEqual(found["b"]["addresses"], [{"type": "IPAddress", "value": "127.0.9.3"}])
+        pool = ip_network("127.0.9.0/30")
+        found = {one.object.name: one.status for one in self.load(text, ManifestSettings(address_pool=pool)).statuses}
+        self.assertEqual(found["a"]["addresses"], [{"type": "IPAddress", "value": "127.0.9.2"}])
+        for name in ("b", "c", "e"):
             conditions = standing(found[name]["conditions"])
             self.assertEqual(conditions["Programmed"], ("False", "AddressNotAssigned"))
             self.assertEqual(conditions["Accepted"], ("True", "Accepted"))

@@ -117,14 +117,14 @@ def load_manifests(
 
 def _surroundings(manifests: Manifests, objects: Objects) -> Surroundings:
     settings = manifests.settings
+    addresses, names = named_addresses(objects)
     given: Mapping[tuple[str, str], str] = {}
     if settings.address_pool is not None:
         wanting = [
             (one.namespace, one.name) for one in objects.of_kind(GATEWAY_API, "Gateway") if wants_address(one)
         ]
-        assigned = manifests.seen_before.addresses(settings.address_pool, wanting)
+        assigned = manifests.seen_before.addresses(settings.address_pool, wanting, addresses)
         given = {name: assigned.get(name, "") for name in wanting}
-    addresses, names = named_addresses(objects)
     found = {name: settings.look_up(name) for name in sorted(names)}
     wanted = {*addresses, *filter(None, given.values()), *(one for several in found.values() for one in several)}
     problems = {address: settings.address_problem(address) for address in sorted(wanted)}

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
 
@@ -36,15 +36,17 @@ class SeenBefore:
         return Objects(numbered)
 
     def addresses(
-        self, pool: IPv4Network | IPv6Network, wanting: Iterable[tuple[str, str]]
+        self, pool: IPv4Network | IPv6Network, wanting: Iterable[tuple[str, str]], named: Collection[str] = ()
     ) -> Mapping[tuple[str, str], str]:
         """Give each Gateway an address of a pool: the one it had before, or the first that is free.
 
         Those that come after the pool is used up have none.
+
+        :param named: addresses of other Gateways, which nobody is given.
         """
         names = list(wanting)
         kept = {name: self._addresses[name] for name in names if name in self._addresses}
-        taken = set(kept.values())
+        taken = {*kept.values(), *named}
         free = (str(address) for address in pool.hosts() if str(address) not in taken)
         for name in names:
             if name not in kept and (address := next(free, None)) is not None:
