@@ -1,35 +1,41 @@
 """What a command line names as configuration: one file in the native language, or Gateway API manifests.
 
-Manifests are directories, several files, standard input, and files whose objects say ``apiVersion``; anything else is
-native.
+Manifests are directories, several files, standard input, and files whose objects say ``apiVersion`` or ``kind``;
+anything else is native.  What can be read once only, as ``<(COMMAND)``, is read once and remembered.
 """
 from __future__ import annotations
 
 import os
 import re
 import socket
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
 from attrs import evolve
 
-from edgegw.config import Loaded, load
+from edgegw.config import Fault, Loaded, load
 from edgegw.environment import Environments
 from edgegw.gateway_api.compiled import Compiled
 from edgegw.gateway_api.loading import Manifests, ManifestSettings, load_manifests, parse_endpoints
+from edgegw.gateway_api.manifest_files import STANDARD_INPUT, is_stream, read_stream
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.registry import Registry
 from edgegw.tls.names import check_tls
+from edgegw.watching import Watched
 
 __all__ = ["STANDARD_INPUT", "Configuration", "absolute_paths", "manifest_settings"]
 
-#: The path that stands for it.
-STANDARD_INPUT: Final = "-"
 #: So much of a file tells what it is.
 _BEGINNING: Final = 65_536
-_OBJECT = re.compile(rb"""(?:^|[{,]\s*)(?:- )?["']?apiVersion["']?\s*:""", re.MULTILINE)
+#: A key of an object, where native documents have none: at the beginning of a line, ...
+_OBJECT = re.compile(rb"""^(?:---[ \t]+)?["']?(?:apiVersion|kind)["']?[ \t]*:""", re.MULTILINE)
+#: ... or in a document that is a mapping in braces, as JSON is.
+_BRACES = re.compile(rb"(?:\s|#[^\n]*\n|---)*[{\[]")
+_IN_BRACES = re.compile(rb"""[{,]\s*["']?(?:apiVersion|kind)["']?\s*:""")
 
 
 class Configuration:
@@ -38,28 +44,33 @@ class Configuration:
     :param paths: one at least, as :func:`absolute_paths` makes them if the working directory may change.
     :param settings: for manifests; native files have no use for them.
     :ivar manifests: ``None`` for a native file.
+    :ivar directory: what relative paths in it start from.
     """
 
     def __init__(self, paths: Sequence[str], settings: ManifestSettings | None = None) -> None:
         self.paths = tuple(paths)
         self.manifests: Manifests | None = None
-        if _are_manifests(self.paths):
-            self.manifests = Manifests(self.paths, ManifestSettings() if settings is None else settings)
-
-    @property
-    def directory(self) -> str:
-        """What relative paths in it start from."""
+        self._streams = {path: read_stream(path) for path in dict.fromkeys(self.paths) if is_stream(path)}
         first = self.paths[0]
         if first == STANDARD_INPUT:
-            return os.getcwd()
-        return first if os.path.isdir(first) else os.path.dirname(first) or os.curdir
+            self.directory = os.getcwd()
+        else:
+            self.directory = first if os.path.isdir(first) else os.path.dirname(first) or os.curdir
+        if self._are_manifests():
+            self.manifests = Manifests(self.paths, ManifestSettings() if settings is None else settings, self._streams)
+        files = [path for path in self.paths if path not in self._streams]
+        #: The files and directories whose changes are taken over at once; a native file waits for SIGHUP.
+        self.watched = Watched(files) if self.manifests is not None and files else None
 
-    @property
-    def watched(self) -> tuple[str, ...]:
-        """The files and directories whose changes are taken over at once; a native file waits for SIGHUP."""
-        if self.manifests is None:
-            return ()
-        return tuple(path for path in self.paths if path != STANDARD_INPUT)
+    def _are_manifests(self) -> bool:
+        first = self.paths[0]
+        if len(self.paths) > 1 or first == STANDARD_INPUT or os.path.isdir(first):
+            return True
+        if first in self._streams:
+            return _has_objects(self._streams[first].data[:_BEGINNING])
+        with suppress(OSError, ValueError), open(first, "rb") as file:
+            return _has_objects(file.read(_BEGINNING))
+        return False
 
     def read(self, counters: PluginCounters | None = None) -> Loaded:
         """Read it, build its plugins and check it against this machine's OpenSSL.
@@ -67,32 +78,47 @@ class Configuration:
         :param counters: of plugins; they outlive what is read here.
         :raises ConfigError: it has faults.
         """
-        return self._read(counters)[0]
-
-    def compile(self) -> Compiled:
-        """Read manifests, and give the native document that they are served as.
-
-        :raises ConfigError: they have faults.
-        """
-        loaded, compiled = self._read(None)
-        if loaded.environments is not None:
-            loaded.environments.stop()
-        assert compiled is not None
-        return compiled
-
-    def _read(self, counters: PluginCounters | None) -> tuple[Loaded, Compiled | None]:
         from twisted.internet import reactor
 
         environments = Environments(reactor, self.directory, PluginCounters() if counters is None else counters)
+        return self.read_with(environments)
+
+    def read_with(self, environments: Environments, now: datetime | None = None) -> Loaded:
+        """Read it, with what plugins are to have to do with.
+
+        :param now: aware; certificates are judged by it.
+        :raises ConfigError: it has faults.
+        """
+        return self._read(environments, now)[0]
+
+    def compile(self) -> tuple[Compiled, tuple[Fault, ...]]:
+        """Read manifests, and give the native document that they are served as, and what is odd about them.
+
+        :raises ConfigError: they have faults.
+        """
+        from twisted.internet import reactor
+
+        environments = Environments(reactor, self.directory, PluginCounters())
+        loaded, compiled = self._read(environments, None)
+        environments.stop()
+        assert compiled is not None
+        return compiled, loaded.warnings
+
+    def _read(self, environments: Environments, now: datetime | None) -> tuple[Loaded, Compiled | None]:
+        if self.watched is not None:
+            self.watched.note()
         compiled: Compiled | None = None
         try:
             if self.manifests is None:
+                path = self.paths[0]
+                stream = self._streams.get(path)
                 loaded = load(
-                    self.paths[0], check_tls=check_tls, find_plugins=Registry, make_environment=environments.make
-                )
+                    path, check_tls=check_tls, now=now, find_plugins=Registry, make_environment=environments.make,
+                    data=None if stream is None or stream.problem else stream.data,
+                )  # fmt: skip
             else:
                 loaded, compiled = load_manifests(
-                    self.manifests, self.directory, check_tls=check_tls, find_plugins=Registry,
+                    self.manifests, self.directory, check_tls=check_tls, now=now, find_plugins=Registry,
                     make_environment=environments.make,
                 )  # fmt: skip
         except BaseException:
@@ -106,12 +132,11 @@ def absolute_paths(paths: Iterable[str]) -> list[str]:
     return [path if path == STANDARD_INPUT else os.path.abspath(path) for path in paths]
 
 
-def _are_manifests(paths: Sequence[str]) -> bool:
-    if len(paths) > 1 or paths[0] == STANDARD_INPUT or os.path.isdir(paths[0]):
-        return True
-    with suppress(OSError, ValueError), open(paths[0], "rb") as file:
-        return _OBJECT.search(file.read(_BEGINNING)) is not None
-    return False
+def _has_objects(beginning: bytes) -> bool:
+    beginning = beginning.removeprefix(BOM_UTF8)
+    if _BRACES.match(beginning):
+        return _IN_BRACES.search(beginning) is not None
+    return _OBJECT.search(beginning) is not None
 
 
 # --- the command line -------------------------------------------------------------------------

@@ -35,12 +35,14 @@ def run_convert(arguments: Sequence[str]) -> int:
         print(f"{options.paths[0]} has no Gateway API objects in it; it is native already", file=sys.stderr)
         return 1
     try:
-        compiled = configuration.compile()
+        compiled, warnings = configuration.compile()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
     with reader_may_leave():
         print(native_text(compiled.document), end="")
+    for warning in warnings:
+        print(warning, file=sys.stderr)
     return 0
 
 

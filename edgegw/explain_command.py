@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +23,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 
-from edgegw.config import ConfigError, Loaded, load
+from edgegw.config import ConfigError
 from edgegw.config.shapes import did_you_mean
+from edgegw.configuration import Configuration
 from edgegw.descriptors import reader_may_leave
 from edgegw.explanation.arguments import parse_arguments
 from edgegw.explanation.client import UnusableFile, read_certificates, read_key
@@ -38,8 +38,6 @@ from edgegw.observe.handshake_entry import visible
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.policy_step import TooLate
 from edgegw.proxy.generation import GenerationError
-from edgegw.registry import Registry
-from edgegw.tls.names import check_tls
 from edgegw.tls.rehearsal import ClientSide
 from edgegw.tls.waiting import time_limit
 
@@ -67,12 +65,12 @@ def run_explain(arguments: Sequence[str]) -> int:
     from twisted.internet import reactor
 
     options = parse_arguments(arguments)
-    path: str = options.config
+    configuration: Configuration = options.configuration
     try:
         client = _client(options)
         with _failures_on_stderr():
-            environments = PassiveEnvironments(reactor, os.path.dirname(os.path.abspath(path)), PluginCounters())
-            loaded = _load(path, options.at, environments)
+            environments = PassiveEnvironments(reactor, configuration.directory, PluginCounters())
+            loaded = configuration.read_with(environments, options.at)
             listener = _listener(loaded.gateway, options.listener)
             client = _named(loaded.gateway, listener, client)
             at = options.at or datetime.now(UTC)
@@ -83,7 +81,7 @@ def run_explain(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return UNUSABLE
     except GenerationError as error:
-        print(f"{path}:1:1: {visible(str(error))}", file=sys.stderr)
+        print(f"{configuration.paths[0]}:1:1: {visible(str(error))}", file=sys.stderr)
         return UNUSABLE
     except (_NotAsked, UnusableFile) as error:
         print(f"edgegw explain: {visible(str(error))}", file=sys.stderr)
@@ -122,18 +120,14 @@ def _client(options: argparse.Namespace) -> ClientSide:
     return evolve(side, certificate=own, chain=tuple(dict.fromkeys(above)), key=key)
 
 
-def _load(path: str, at: datetime | None, environments: PassiveEnvironments) -> Loaded:
-    return load(
-        path, check_tls=check_tls, now=at, find_plugins=Registry, make_environment=environments.make
-    )
-
-
 def _listener(gateway: Gateway, name: str | None) -> str:
     """Give the name of the listener to ask.
 
     :raises _NotAsked: there is none of that name, or several to choose from.
     """
     https = [one.name for one in gateway.listeners if one.tls is not None]
+    if name is not None:
+        name = _whole_name(gateway, name)
     if name is None:
         if len(https) == 1:
             return https[0]
@@ -147,6 +141,15 @@ def _listener(gateway: Gateway, name: str | None) -> str:
     if any(one.name == name for one in gateway.listeners):
         raise _NotAsked(f"the listener {name} has no TLS: nobody is asked for a certificate there")
     raise _NotAsked(f"there is no listener {name}: {did_you_mean(name, https)}")
+
+
+def _whole_name(gateway: Gateway, end: str) -> str:
+    """Give the name of a Gateway's listener by its end, where only one ends so."""
+    names = [one.name for one in gateway.listeners]
+    if end in names:
+        return end
+    found = [name for name in names if name.endswith(f"/{end}")]
+    return found[0] if len(found) == 1 else end
 
 
 def _named(gateway: Gateway, listener: str, client: ClientSide) -> ClientSide:

@@ -40,7 +40,7 @@ from edgegw.systemd import Notifier
 from edgegw.tls.port import ListeningPort, PortKey, cannot_listen_text, port_text
 from edgegw.tls.stapling import Stapler
 from edgegw.verdict import Explanation
-from edgegw.watching import Watch
+from edgegw.watching import Watch, Watched
 
 __all__ = ["CannotStart", "GatewayService"]
 
@@ -89,7 +89,8 @@ class GatewayService(Service):
     :param take_signals: handle SIGHUP, SIGTERM and SIGINT while running.  An application that embeds
         the service and has signals of its own says no, and calls :meth:`reload` and
         :meth:`stopService`.
-    :param watched: files and directories after whose changes the configuration is read again.
+    :param watched: files and directories after whose changes the configuration is read again; ``load`` notes what it
+        reads of them.
     :ivar metrics: this service's metrics, which outlive reloads.
     :ivar handshakes: the last handshakes, which outlive reloads too.
     :ivar ready: whether new connections are taken; what ``/readyz`` tells.
@@ -106,7 +107,7 @@ class GatewayService(Service):
         output: StandardOutputLog | None = None,
         notifier: Notifier | None = None,
         take_signals: bool = True,
-        watched: Sequence[str] = (),
+        watched: Watched | None = None,
     ) -> None:
         self.metrics = Metrics()
         self.ready = False
@@ -136,7 +137,7 @@ class GatewayService(Service):
         self._terminations = 0
         self._end_drain: Deferred[str] | None = None
         self._signals = Signals(reactor, self._hang_up, self._terminate)
-        self._watch = Watch(reactor, watched, self.reload) if watched else None
+        self._watch = None if watched is None else Watch(reactor, watched, self.reload)
         if output is not None:
             self.metrics.dropped_log_lines = lambda: output.writer.dropped
 
@@ -323,6 +324,7 @@ class GatewayService(Service):
             close_port(before.ports[key])
         if before.admin is not after.admin:
             close_port(before.admin)
+        before.generation.hand_over(after.generation)
         self._let_drain(before.generation)
         after.generation.replace(self._draining)
         self.metrics.reload_succeeded()

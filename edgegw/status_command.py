@@ -10,8 +10,9 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import Any, Final
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
@@ -44,11 +45,12 @@ def run_status(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         items, faults = _offline(parser, options) if options.config else _running(options.admin)
+        written = _written(items, options.output)
     except _NoStatus as error:
         print(error, file=sys.stderr)
         return 1
     with reader_may_leave():
-        print(_written(items, options.output), end="")
+        print(written, end="")
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0
@@ -65,7 +67,7 @@ def _offline(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tu
     if configuration.manifests is None:
         raise _NoStatus(f"{options.config[0]} has no Gateway API objects in it: a native configuration has no status")
     try:
-        compiled = configuration.compile()
+        compiled, _ = configuration.compile()
     except ConfigError as error:
         raise _NoStatus(str(error)) from error
     seen = StatusItems()
@@ -75,23 +77,34 @@ def _offline(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tu
 
 def _running(admin: str) -> tuple[list[dict[str, Any]], list[str]]:
     url = f"{admin.rstrip('/')}/gateway-api/status"
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise _NoStatus(f"{admin} is no http URL; write http://127.0.0.1:9901")
     try:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise _NoStatus(f"{admin} is no http URL; write http://127.0.0.1:9901")
         # The proxies of the environment have nothing to do with an admin site.
         with build_opener(ProxyHandler({})).open(url, timeout=_SECONDS) as answer:
             found = json.loads(answer.read(_MOST_BYTES))
         return list(found["items"]), [str(fault) for fault in found["faults"]]
+    except HTTPError as error:
+        error.close()
+        if error.code == 404:
+            reason = "a gateway with Gateway API manifests has this page; what answers here has not"
+        else:
+            reason = f"it answers {error.code}"
     except URLError as error:
-        reason = "it runs, but not with Gateway API manifests" if getattr(error, "code", 0) == 404 else error.reason
-        raise _NoStatus(f"{url}: {reason}; name the files with --config, or a gateway with --admin") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _NoStatus(f"{url}: {error}") from error
+        reason = str(error.reason)
+    except (OSError, HTTPException, ValueError) as error:
+        reason = str(error) or type(error).__name__
+    except (KeyError, TypeError):
+        reason = "what answers here is no gateway"
+    raise _NoStatus(f"{url}: {reason}; name the files with --config, or a gateway with --admin")
 
 
 def _written(items: list[dict[str, Any]], output: str) -> str:
     if output == "table":
-        return status_table(items)
+        try:
+            return status_table(items)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise _NoStatus("what answers is no gateway of this version; see it with -o json") from error
     # As "kubectl get -o" gives several objects.
     document = {"apiVersion": "v1", "kind": "List", "items": items}
     if output == "json":

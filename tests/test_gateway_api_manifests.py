@@ -1,9 +1,9 @@
 """Kubernetes manifests as files: documents, lists, kinds, places, and what is said of what is wrong."""
 from __future__ import annotations
 
-import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgegw.config import ConfigError
 from edgegw.gateway_api import manifests
-from edgegw.gateway_api.manifest_files import manifest_files, manifest_text
+from edgegw.gateway_api.manifest_files import Stream, manifest_files, manifest_text
 from edgegw.gateway_api.manifests import read_objects, read_objects_text
 from edgegw.gateway_api.objects import CORE, GATEWAY_API
 from tests.manifests import GATEWAY, ROUTE, ManifestTestCase, gateway, route
@@ -297,9 +297,9 @@ class Files(ManifestTestCase):
         """What is taken out of a directory while it is read is not looked for; a file that was named must be there."""
         kept, gone = self.write("a.yaml", gateway("name: http, port: 80, protocol: HTTP")), self.write("b.yaml", ROUTE)
 
-        def read(file: str, *_: object) -> str:
+        def read(file: str, streams: Mapping[str, Stream]) -> str:
             Path(gone).unlink(missing_ok=True)
-            return manifest_text(file)
+            return manifest_text(file, streams)
 
         self.patch(manifests, "manifest_text", read)
         found = read_objects([str(self.directory)])
@@ -330,7 +330,7 @@ class Files(ManifestTestCase):
 
     def test_standard_input(self) -> None:
         """A dash is standard input."""
-        found = read_objects(["-"], io.BytesIO(gateway(HTTP).encode()))
+        found = read_objects(["-"], {"-": Stream(gateway(HTTP).encode())})
         self.assertEqual((len(found.objects), found.files), (1, ("-",)))
         (one,) = found.objects
         assert one.source is not None

@@ -71,14 +71,14 @@ ALLOWED: dict[str, set[str]] = {
     "endpoint_parser": {"endpoints"},
     # what puts it together
     "opening": CONTRACTS | {"proxy", "tls"},
-    "watching": set(),
+    "watching": {"gateway_api"},
     "service": CONTRACTS
     | PURE
     | {
         "deadlines", "descriptors", "gateway_api", "http_client", "observe", "opening", "proxy", "signals", "systemd",
         "tcp", "tls", "upstream", "watching",
     },
-    "configuration": CONTRACTS | {"config", "environment", "gateway_api", "observe", "registry", "tls"},
+    "configuration": CONTRACTS | {"config", "environment", "gateway_api", "observe", "registry", "tls", "watching"},
     "manifest_arguments": {"configuration"},
     "tap": CONTRACTS | {"config", "configuration", "observe", "service"},
     "demo": CONTRACTS | {"config", "descriptors", "observe", "service", "tap"},
@@ -88,10 +88,13 @@ ALLOWED: dict[str, set[str]] = {
     "new_plugin": CONTRACTS | PLUGINS | {"descriptors", "registry"},
     "explanation": CONTRACTS
     | PURE
-    | {"environment", "observe", "policy_chain", "policy_step", "proxy", "reasons", "registry", "tap", "tls"},
+    | {
+        "configuration", "environment", "manifest_arguments", "observe", "policy_chain", "policy_step", "proxy",
+        "reasons", "registry", "tap", "tls",
+    },
     "explain_command": CONTRACTS
     | {
-        "config", "descriptors", "explanation", "observe", "policy_chain", "policy_step", "proxy", "registry", "tap",
+        "config", "configuration", "descriptors", "explanation", "observe", "policy_chain", "policy_step", "proxy",
         "tls",
     },
     "plugins_command": CONTRACTS | PLUGINS | {"config", "descriptors", "observe", "registry", "tap"},

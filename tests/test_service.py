@@ -104,6 +104,9 @@ class FakeGeneration:
     def stop(self) -> None:
         self.plugins = "stopped"
 
+    def hand_over(self, after: FakeGeneration) -> None:
+        """It is done with what is busy here."""
+
     def replace(self, generations: Iterable[FakeGeneration]) -> None:
         self.replaced = list(generations)
 

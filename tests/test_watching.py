@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
-from edgegw.watching import Watch, look
+from edgegw.watching import Watch, Watched, look
 
 
 class _AtOnce(ThreadPool):
@@ -57,10 +57,10 @@ class LookTests(SynchronousTestCase):
     def test_a_link_that_is_turned_over(self) -> None:
         for version in ("one", "two"):
             (self.directory / f"..{version}").mkdir()
-            self.write(f"..{version}/tls.crt", version)
+            self.write(f"..{version}/tls.yaml", version)
         link = self.directory / "..data"
         link.symlink_to("..one")
-        (self.directory / "tls.crt").symlink_to("..data/tls.crt")
+        (self.directory / "tls.yaml").symlink_to("..data/tls.yaml")
         before = look([str(self.directory)])
         other = self.directory / "..new"
         other.symlink_to("..two")
@@ -77,12 +77,15 @@ class WatchTests(SynchronousTestCase):
         self.reactor = _Reactor()
         self.calls: list[None] = []
         self.answer: Deferred[Any] = succeed(None)
-        self.watch = Watch(self.reactor, [str(self.directory)], self.changed)
+        self.watched = Watched([str(self.directory)])
+        self.watched.note()
+        self.watch = Watch(self.reactor, self.watched, self.changed)
         self.watch.startService()
         self.addCleanup(self.watch.stopService)
 
     def changed(self) -> Deferred[Any]:
         self.calls.append(None)
+        self.watched.note()
         return self.answer
 
     def test_nothing_changes(self) -> None:

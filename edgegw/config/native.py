@@ -63,6 +63,7 @@ def load(
     now: datetime | None = None,
     find_plugins: FindPlugins | None = None,
     make_environment: MakeEnvironment | None = None,
+    data: bytes | None = None,
 ) -> Loaded:
     """Read a configuration and everything that it names.
 
@@ -74,6 +75,7 @@ def load(
     :param find_plugins: finds plugins in the directories of ``plugin_path`` and everywhere else; without
         it there are none.
     :param make_environment: gives each plugin what it may use of the gateway; needed with ``find_plugins``.
+    :param data: what is in the file, where that was read already.
     :raises ConfigError: with every fault that was found, and the warnings.
     """
     report = Report(path)
@@ -83,7 +85,7 @@ def load(
         # Nothing of the document is left when the collector may look again.
         gateway = translation.gateway(
             # A document of comments alone is judged like an empty one.
-            read_file(path, os.environ if environ is None else environ, report) or Mapping("", 1, 1, {}, {})
+            read_file(path, os.environ if environ is None else environ, report, data) or Mapping("", 1, 1, {}, {})
         )
     if gateway is None or report.failed:
         raise ConfigError(report.findings)
@@ -99,16 +101,18 @@ def load_document(
     find_plugins: FindPlugins | None = None,
     make_environment: MakeEnvironment | None = None,
     may_be_idle: bool = False,
+    now: datetime | None = None,
 ) -> Loaded:
     """Make a configuration of a document that is there already, as :func:`load` does.
 
     :param path: relative paths in it start from this path's directory; nothing is read there.
     :param report: takes the findings.
     :param may_be_idle: whether it may be without a listener.
+    :param now: as for :func:`load`.
     :raises ConfigError: with every fault that was found, and the warnings.
     """
-    now = datetime.now(UTC)
-    translation = _Translation(path, report, check_tls, now, find_plugins, make_environment, may_be_idle)
+    moment = now or datetime.now(UTC)
+    translation = _Translation(path, report, check_tls, moment, find_plugins, make_environment, may_be_idle)
     gateway = translation.gateway(root)
     if gateway is None or report.failed:
         raise ConfigError(report.findings)

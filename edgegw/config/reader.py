@@ -98,12 +98,15 @@ class SharedByDocuments:
     repeated: int = 0
 
 
-def read_file(path: str, environ: MappingABC[str, str], report: Report) -> Node | None:
+def read_file(
+    path: str, environ: MappingABC[str, str], report: Report, data: bytes | None = None
+) -> Node | None:
     """Read a document from a file; see :func:`read_text`.
 
+    :param data: what is in the file, where that was read already.
     :raises ConfigError: also where the file cannot be read, is too large or is not UTF-8.
     """
-    return read_text(file_text(path), path, environ, report)
+    return read_text(file_text(path) if data is None else decoded(data, path), path, environ, report)
 
 
 def file_text(path: str) -> str:

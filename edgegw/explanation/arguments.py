@@ -11,6 +11,8 @@ from OpenSSL import SSL
 
 from edgegw.config.addresses import parse_hostname, parse_ip_address
 from edgegw.config.scalars import Unparsable
+from edgegw.configuration import absolute_paths
+from edgegw.manifest_arguments import add_manifest_arguments, configuration_of
 from edgegw.observe.handshake_entry import visible
 from edgegw.policies.tls_fingerprint import normalise_tls_fingerprint
 from edgegw.tap import DEFAULT_CONFIG, config_path
@@ -25,8 +27,8 @@ _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the arguments behind ``edgegw explain``.
 
-    ``config`` is an absolute path, ``at`` a time in UTC, ``tls`` a version as OpenSSL numbers them, ``sni`` a canonical
-    name, ``fingerprints`` those of ``ja3`` and ``ja4``; what was not given is ``None``.
+    ``configuration`` is what is to be read, ``at`` a time in UTC, ``tls`` a version as OpenSSL numbers them, ``sni`` a
+    canonical name, ``fingerprints`` those of ``ja3`` and ``ja4``; what was not given is ``None``.
 
     :raises SystemExit: argparse's, after ``--help`` and after arguments that it does not understand.
     """
@@ -39,8 +41,12 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                "buckets.",
         allow_abbrev=False,
     )
-    parser.add_argument("-c", "--config", metavar="FILE", help=f"default: {DEFAULT_CONFIG}")
-    parser.add_argument("-l", "--listener", metavar="NAME", help="needed where there are several HTTPS listeners")
+    parser.add_argument("-c", "--config", metavar="PATH", action="extend", nargs="+",
+                        help="a file, or files and directories of Gateway API manifests; - is standard input "
+                             f"(default: {DEFAULT_CONFIG})")
+    parser.add_argument("-l", "--listener", metavar="NAME",
+                        help="needed where there are several HTTPS listeners; of a Gateway's listener NAMESPACE/"
+                             "GATEWAY/NAME, or as much of its end as tells it from others")
     client = parser.add_argument_group("the client")
     client.add_argument("--cert", metavar="FILE",
                         help="its certificate, PEM or DER, maybe with what it sends above it; - for standard input "
@@ -68,14 +74,18 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--online", action="store_true",
                         help="also ask the policies that wait, which may ask others over the network, and fetch lists")
     parser.add_argument("--json", action="store_true", help="print all that is known as JSON")
+    add_manifest_arguments(parser)
     options = parser.parse_args(arguments)
     if options.cert is None and (options.chain or options.key):
         parser.error("--chain and --key are for a client with a certificate: give --cert")
     if options.path is None and (options.method or options.host or options.header):
         parser.error("--method, --host and --header are for a request: give --path")
-    options.config = config_path(options.config)
-    if options.config is None:
+    paths = options.config or [path for path in [config_path(None)] if path is not None]
+    if not paths:
         parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
+    if "-" in paths and "-" in (options.cert, *options.chain, options.key):
+        parser.error("standard input can be the configuration or a certificate, not both")
+    options.configuration = configuration_of(parser, absolute_paths(paths), options)
     options.tls = _VERSIONS.get(options.tls)
     given = options.ja3 or options.ja4
     options.fingerprints = Fingerprints(options.ja3 or "", options.ja4 or "") if given else None

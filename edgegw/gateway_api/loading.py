@@ -6,9 +6,8 @@ Whoever wrote the part is told so in its status, and everything else is served w
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from io import BytesIO
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
@@ -17,16 +16,16 @@ from attrs import Factory, define, evolve, frozen
 from edgegw.config.faults import ConfigError, Fault, Report, Severity
 from edgegw.config.native import FindPlugins, Loaded, load_document
 from edgegw.config.policies import MakeEnvironment
-from edgegw.config.reader import MAX_SIZE
 from edgegw.config.tls_parameters import CheckTLS
 from edgegw.gateway_api.compiled import Compiled, Surroundings
 from edgegw.gateway_api.compiling import compile_objects
 from edgegw.gateway_api.gateway_addresses import named_addresses, wants_address
-from edgegw.gateway_api.manifest_files import STANDARD_INPUT
+from edgegw.gateway_api.manifest_files import Stream
 from edgegw.gateway_api.manifests import read_objects
 from edgegw.gateway_api.native_nodes import node_of, said
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
 from edgegw.gateway_api.seen_before import SeenBefore
+from edgegw.gateway_api.status_warnings import status_warnings
 from edgegw.gateway_api.upstreams import CLOSING
 
 __all__ = ["ManifestSettings", "Manifests", "load_manifests", "parse_endpoints"]
@@ -59,21 +58,14 @@ class ManifestSettings:
 class Manifests:
     """What is to be read, and what is remembered of earlier times it was read.
 
-    :ivar paths: files and directories; ``-`` is standard input.
+    :ivar paths: files and directories.
+    :ivar streams: what was in those among the paths that can be read once only.
     """
 
     paths: Sequence[str]
     settings: ManifestSettings = Factory(ManifestSettings)
+    streams: Mapping[str, Stream] = Factory(dict)
     seen_before: SeenBefore = Factory(SeenBefore)
-    _standard_input: bytes | None = None
-
-    def standard_input(self) -> BytesIO | None:
-        """Give what standard input had in it, which can be read once only."""
-        if STANDARD_INPUT not in self.paths:
-            return None
-        if self._standard_input is None:
-            self._standard_input = sys.stdin.buffer.read(MAX_SIZE + 1)
-        return BytesIO(self._standard_input)
 
 
 def load_manifests(
@@ -83,14 +75,16 @@ def load_manifests(
     check_tls: CheckTLS | None = None,
     find_plugins: FindPlugins | None = None,
     make_environment: MakeEnvironment | None = None,
+    now: datetime | None = None,
 ) -> tuple[Loaded, Compiled]:
     """Read manifests and everything that they name.
 
     :param directory: what relative paths in options start from.
+    :param now: aware; certificates are judged by it.
     :returns: what can be served, and the native document that it is.
     :raises ConfigError: with every fault of every file.
     """
-    found = read_objects(manifests.paths, manifests.standard_input())
+    found = read_objects(manifests.paths, manifests.streams)
     objects = manifests.seen_before.with_generations(found.objects)
     surroundings = _surroundings(manifests, objects)
     refused: dict[tuple[str, str], tuple[Object, str]] = {}
@@ -100,7 +94,7 @@ def load_manifests(
         try:
             loaded = load_document(
                 node_of(compiled.document), f"{directory}/manifests", report, check_tls=check_tls,
-                find_plugins=find_plugins, make_environment=make_environment, may_be_idle=True,
+                find_plugins=find_plugins, make_environment=make_environment, may_be_idle=True, now=now,
             )  # fmt: skip
         except ConfigError as error:
             if not _refuse(error, compiled, refused):
@@ -111,7 +105,8 @@ def load_manifests(
             _of_owner(fault, compiled) for fault in loaded.warnings if _part(fault, compiled) != ("upstreams", CLOSING)
         ]
         odd = [_warning(one, problem) for one, problem in compiled.warnings]
-        return evolve(loaded, warnings=(*found.warnings, *odd, *told), statuses=compiled.statuses), compiled
+        warnings = (*found.warnings, *odd, *status_warnings(compiled.statuses), *told)
+        return evolve(loaded, warnings=tuple(dict.fromkeys(warnings)), statuses=compiled.statuses), compiled
     raise ConfigError([Fault(manifests.paths[0], 1, 1, "", "the manifests cannot be compiled", "")])
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from attrs import define, field, frozen
 
@@ -19,7 +20,7 @@ from edgegw.config.nodes import Mapping as MappingNode
 from edgegw.config.nodes import Node, Scalar, ScalarType, kind, path_of
 from edgegw.config.nodes import Sequence as SequenceNode
 from edgegw.gateway_api.kinds import Kind, UnknownKind, kind_of
-from edgegw.gateway_api.manifest_files import STANDARD_INPUT, manifest_files, manifest_text
+from edgegw.gateway_api.manifest_files import STANDARD_INPUT, Stream, manifest_files, manifest_text
 from edgegw.gateway_api.objects import KeyOfObject, Object, Objects
 from edgegw.gateway_api.schema import at, given
 from edgegw.gateway_api.yaml_documents import read_documents
@@ -44,6 +45,7 @@ _PARTS: Final = {
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 _MOST_READINGS: Final = 5
+_NONE: Final[Mapping[str, Stream]] = MappingProxyType({})
 
 
 @frozen(eq=False)
@@ -60,15 +62,14 @@ class ReadObjects:
 
 
 def read_objects(
-    paths: Sequence[str], standard_input: BinaryIO | None = None, tries: int = _MOST_READINGS
+    paths: Sequence[str], streams: Mapping[str, Stream] = _NONE, tries: int = _MOST_READINGS
 ) -> ReadObjects:
     """Read manifests.
 
     Of two objects with one kind, namespace and name the later one counts, as with ``kubectl apply``.
 
-    :param paths: of files and directories (see :func:`edgegw.gateway_api.manifest_files.manifest_files`); ``-`` is
-        standard input.
-    :param standard_input: the process's own if not given.
+    :param paths: of files and directories (see :func:`edgegw.gateway_api.manifest_files.manifest_files`).
+    :param streams: what was read already of those among the paths that can be read once only.
     :param tries: how often everything is read anew while files are taken out of directories.
     :raises ConfigError: with every fault of all files.
     """
@@ -76,10 +77,10 @@ def read_objects(
     reading = _Reading()
     for file in files:
         try:
-            text = manifest_text(file, standard_input)
+            text = manifest_text(file, streams)
         except ConfigError as error:
             if tries > 1 and _is_gone(file, paths):
-                return read_objects(paths, standard_input, tries - 1)
+                return read_objects(paths, streams, tries - 1)
             reading.findings += error.faults
             continue
         reading.read(text, file)
@@ -88,7 +89,7 @@ def read_objects(
 
 def _is_gone(file: str, paths: Sequence[str]) -> bool:
     """Whether a file has been taken out of a directory since the directory was looked at."""
-    return file not in paths and STANDARD_INPUT not in paths and not os.path.lexists(file)
+    return file not in paths and not os.path.lexists(file)
 
 
 def read_objects_text(text: str, file: str = STANDARD_INPUT) -> ReadObjects:

@@ -9,6 +9,7 @@ from twisted.internet import protocol
 
 from edgegw.proxy.exchange import Exchange
 from edgegw.proxy.filtering import FilteredRequest
+from edgegw.proxy.gate import RequestGate
 from edgegw.proxy.pace import couple
 from edgegw.proxy.site import Site
 
@@ -24,6 +25,7 @@ class ClientConnection(protocol.Protocol):
     transport: Any
     deadline = inf
     watched_until = inf
+    _gate: RequestGate
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -77,6 +79,14 @@ class ClientConnection(protocol.Protocol):
         self._check_progress()
 
     # --- ends -------------------------------------------------------------------------------
+
+    def move(self, site: Site) -> None:
+        """Go on with a newer configuration's site for the same listener; its deadline stays."""
+        self._gate = self._gate.moved(site)
+        deadline = self.deadline
+        self._site.deadlines.forget(self)
+        self._site = self._listener_site = site
+        site.deadlines.watch(self, deadline)
 
     def _abandon(self, status: int = 0) -> None:
         """End the exchange that is under way, if there is one; see :meth:`Exchange.abandon`."""

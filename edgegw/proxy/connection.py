@@ -408,6 +408,11 @@ class HTTPConnection(RespondingConnection):
         if self._waits_for == _IDLE:
             self._close(False)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, so that another site may have it."""
+        return self._waits_for == _IDLE and not self._taking
+
     def deadline_passed(self) -> None:
         """See ``Deadlines``."""
         waits_for = self._waits_for

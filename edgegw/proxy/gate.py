@@ -69,6 +69,10 @@ class RequestGate:
         self._deciding: AwaitedDecision[Verdict] | None = None
         self.destination = Destination(site, info)
 
+    def moved(self, site: Site) -> RequestGate:
+        """Give what looks at the connection's requests when another site serves it."""
+        return RequestGate(site, self._info, self._refusal)
+
     def look_at(self, connection: Gated, site: Site, head: RequestHead) -> None:
         """Decide about a request.
 

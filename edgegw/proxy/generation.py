@@ -25,6 +25,7 @@ from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.policy_chain import PolicyChain
 from edgegw.proxy.connection import HTTPConnection
 from edgegw.proxy.fingerprinting import needs_fingerprints
+from edgegw.proxy.handing_over import hand_over
 from edgegw.proxy.http2 import HTTP2Connection
 from edgegw.proxy.listeners import AnyListener, GenerationError, ListenerBuilder
 from edgegw.proxy.passthrough import PassthroughListener, TCPListener
@@ -330,6 +331,12 @@ class Generation:
         return sum(len(profile.transports) for profile in self._profiles.values())
 
     # --- ending -----------------------------------------------------------------------------
+
+    def hand_over(self, after: Generation) -> None:
+        """Give idle connections to the generation that serves their ports now, where it has the same listeners."""
+        for key, profile in self._profiles.items():
+            if (its := after._profiles.get(key)) is not None:
+                hand_over(profile, its, after._judge_of)
 
     def retire(self) -> None:
         """Close idle connections now and the others after the response that they are sending."""

@@ -265,6 +265,18 @@ class HTTP2Connection(SendingConnection):
 
     # --- ends ---------------------------------------------------------------------------------
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, so that it may :meth:`move`."""
+        return self._state == _SERVING and not self.streams and not self._receiving
+
+    def move(self, site: Site) -> None:
+        """Go on with a newer configuration's site for the same listener."""
+        self.site.deadlines.forget(self)
+        self.site = site
+        self.gate = self.new_gate()
+        self._look_again()
+
     def retire(self) -> None:
         """Take no more requests: say so, and close when those that are under way have been answered."""
         if self._state == _SERVING:
