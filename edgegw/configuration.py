@@ -18,6 +18,8 @@ from typing import Final
 from attrs import evolve
 
 from edgegw.config import Fault, Loaded, load
+from edgegw.config.addresses import parse_hostname
+from edgegw.config.scalars import Unparsable
 from edgegw.environment import Environments
 from edgegw.gateway_api.compiled import Compiled
 from edgegw.gateway_api.loading import Manifests, ManifestSettings, load_manifests, parse_endpoints
@@ -157,11 +159,15 @@ def manifest_settings(
             raise ValueError(f"--address-pool: {error}; write a network such as 127.0.1.0/24") from None
     default = ManifestSettings()
     try:
+        domain = default.cluster_domain if cluster_domain is None else parse_hostname(cluster_domain)
+    except Unparsable as error:
+        raise ValueError(f"--cluster-domain: {cluster_domain!r} {error}; {error.remedy}") from None
+    try:
         endpoints = parse_endpoints(resolve)
     except ValueError as error:
         raise ValueError(f"--resolve: {error}") from None
     return ManifestSettings(
-        endpoints, cluster_domain or default.cluster_domain, pool, _host_addresses(), _addresses_of, _address_problem
+        endpoints, domain, pool, _host_addresses(), _addresses_of, _address_problem
     )
 
 

@@ -48,6 +48,7 @@ class Deadlines:
         self._slots: dict[int, dict[Expires, None]] = {}
         self._next_slot = int(monotonic() / tick)
         self._call: IDelayedCall | None = None
+        self._running_out = False
 
     def watch(self, item: Expires, deadline: float) -> None:
         """Set ``item.deadline`` and see that it is looked at by then."""
@@ -97,6 +98,8 @@ class Deadlines:
             # Whoever's time is up may have been the last one, which stops everything.
             for item in slots.pop(slot, ()):
                 self._look_at(item, now)
+        if self._running_out:
+            self._drop_empty()
         if slots and self._call is None:
             self._call = self._reactor.callLater(self._tick, self._turn)
 
@@ -117,10 +120,14 @@ class Deadlines:
 
     def run_out(self) -> None:
         """Nobody is served any more: let only what is watched still come to its end, by its deadline at the latest."""
-        for slot in [slot for slot, items in self._slots.items() if not items]:
-            del self._slots[slot]
+        self._running_out = True
+        self._drop_empty()
         if not self._slots:
             self.stop()
+
+    def _drop_empty(self) -> None:
+        for slot in [slot for slot, items in self._slots.items() if not items]:
+            del self._slots[slot]
 
     def stop(self) -> None:
         """Forget everything that is watched."""

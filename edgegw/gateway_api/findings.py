@@ -62,8 +62,8 @@ class RouteFindings:
             conditions.false("ResolvedRefs", reason, message)
         conditions.true("ResolvedRefs", "ResolvedRefs")
         if self.rejected:
-            for reason, message in self.dropped.values():
-                conditions.false("Accepted", reason, message)
+            for number, (reason, message) in self.dropped.items():
+                conditions.false("Accepted", reason, f"rules[{number}]: {message}")
         elif self.dropped:
             # Gateway API, RouteConditionPartiallyInvalid: the message begins with these words.
             said = "; ".join(f"Dropped Rule {number}: {message}" for number, (_, message) in self.dropped.items())

@@ -13,9 +13,11 @@ from typing import Final
 
 from attrs import Factory, define, evolve, frozen
 
+from edgegw.config.endpoints import parse_upstream_endpoint
 from edgegw.config.faults import ConfigError, Fault, Report, Severity
 from edgegw.config.native import FindPlugins, Loaded, load_document
 from edgegw.config.policies import MakeEnvironment
+from edgegw.config.scalars import Unparsable
 from edgegw.config.tls_parameters import CheckTLS
 from edgegw.gateway_api.compiled import Compiled, Surroundings
 from edgegw.gateway_api.compiling import compile_objects
@@ -24,6 +26,7 @@ from edgegw.gateway_api.manifest_files import Stream
 from edgegw.gateway_api.manifests import read_objects
 from edgegw.gateway_api.native_nodes import node_of, said
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
+from edgegw.gateway_api.schema_terms import NAMESPACE
 from edgegw.gateway_api.seen_before import SeenBefore
 from edgegw.gateway_api.status_warnings import status_warnings
 from edgegw.gateway_api.upstreams import CLOSING
@@ -105,8 +108,10 @@ def load_manifests(
             _of_owner(fault, compiled) for fault in loaded.warnings if _part(fault, compiled) != ("upstreams", CLOSING)
         ]
         odd = [_warning(one, problem) for one, problem in compiled.warnings]
-        warnings = (*found.warnings, *odd, *status_warnings(compiled.statuses), *told)
-        return evolve(loaded, warnings=tuple(dict.fromkeys(warnings)), statuses=compiled.statuses), compiled
+        warnings = dict.fromkeys([*found.warnings, *odd, *status_warnings(compiled.statuses), *told])
+        order = {file: index for index, file in enumerate(found.files)}
+        in_order = sorted(warnings, key=lambda one: (order.get(one.file, -1), one.line, one.column))
+        return evolve(loaded, warnings=tuple(in_order), statuses=compiled.statuses), compiled
     raise ConfigError([Fault(manifests.paths[0], 1, 1, "", "the manifests cannot be compiled", "")])
 
 
@@ -139,7 +144,7 @@ def _refuse(error: ConfigError, compiled: Compiled, refused: dict[tuple[str, str
         if part is None or part in refused or part not in compiled.owners:
             return False
         where = _PART.sub("", fault.path, count=1).lstrip(".")
-        parts.setdefault(part, []).append(f"{where}: {said(fault)}" if where else said(fault))
+        parts.setdefault(part, []).append(said(evolve(fault, path=where)))
     for part, texts in parts.items():
         refused[part] = compiled.owners[part], "; ".join(dict.fromkeys(texts))
     return bool(parts)
@@ -166,7 +171,11 @@ def _of_owner(fault: Fault, compiled: Compiled) -> Fault:
         steps = re.findall(r"[^.\[\]]+", fault.path)
         within = ("spec", *(int(step) if step.isdecimal() else step for step in steps))
     line, column, _ = owner.source.place(within)
-    path = str(owner) if part is not None else f"{owner}: spec.{fault.path}"
+    path = f"{owner}: spec.{fault.path}"
+    if part is not None:
+        # Several backends of a route are told from each other by their names.
+        steps = [part[1] if part[0] == "upstreams" else "", _PART.sub("", fault.path, count=1).lstrip(".")]
+        path = ": ".join([str(owner), *filter(None, steps)])
     return evolve(fault, file=owner.source.file, line=line, column=column, path=path)
 
 
@@ -184,9 +193,14 @@ def parse_endpoints(texts: Iterable[str]) -> dict[tuple[str, str], tuple[str, ..
     """
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for text in texts:
-        service, equals, endpoint = text.partition("=")
+        service, equals, endpoints = text.partition("=")
         name, dot, namespace = service.partition(".")
-        if not (equals and dot and name and namespace and endpoint.rpartition(":")[2].isdecimal()):
+        if not (equals and NAMESPACE.takes(name) and dot and NAMESPACE.takes(namespace)):
             raise ValueError(f"{text!r} is not NAME.NAMESPACE=HOST:PORT, as httpbin.httpbin=127.0.0.1:8000")
-        found[namespace, name] = (*found.get((namespace, name), ()), *endpoint.split(","))
+        for endpoint in endpoints.split(","):
+            try:
+                parse_upstream_endpoint(endpoint.strip())
+            except Unparsable as error:
+                raise ValueError(f"{text!r}: {endpoint!r} {error}; {error.remedy}") from None
+        found[namespace, name] = (*found.get((namespace, name), ()), *endpoints.split(","))
     return found

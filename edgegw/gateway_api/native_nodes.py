@@ -50,5 +50,6 @@ def faults_of(shape: Shape, data: Any) -> tuple[Fault, ...]:
 
 def said(fault: Fault) -> str:
     """Give a fault's text for the message of a condition."""
+    path = f"{fault.path}: " if fault.path else ""
     remedy = f"; {fault.remedy}" if fault.remedy else ""
-    return f"{fault.path}: {fault.problem}{remedy}"
+    return f"{path}{fault.problem}{remedy}"

@@ -80,7 +80,9 @@ def _warning(status: ObjectStatus, path: _Path, text: str) -> Fault:
     one = status.object
     message = text.partition("): ")[2]
     within = _place(message)
-    if within is not None and within[0] in one.spec:
+    if within is not None and within[0] not in one.spec:
+        within = None
+    if within is not None:
         path = ("spec", *within)
     file, (line, column, where) = "", (1, 1, "")
     if one.source is not None:
