@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from edgegw.config.faults import Fault, Severity
 from edgegw.gateway_api.conditions import ObjectStatus
+from edgegw.gateway_api.objects import Object
 
 __all__ = ["status_warnings"]
 
@@ -31,7 +32,8 @@ def status_warnings(statuses: Iterable[ObjectStatus]) -> list[Fault]:
         said: dict[str, None] = {}
         for path, condition in _bad(status):
             message, reason = str(condition["message"]), str(condition["reason"])
-            if message in said or (reason in _SUMS and said):
+            # What follows from something else says it again.
+            if any(one in message for one in said) or (reason in _SUMS and said):
                 continue
             said[message] = None
             found.append(_warning(status, path, f"{condition['type']} is {condition['status']} ({reason}): {message}"))
@@ -47,7 +49,7 @@ def _bad(status: ObjectStatus) -> Iterator[tuple[_Path, Mapping[str, Any]]]:
     for parent in json.get("parents", ()):
         index = next((n for n, one in enumerate(references) if _same(one, parent["parentRef"])), 0)
         for one in _bad_of(parent):
-            about_parent = one["type"] == "Accepted" and _place(str(one["message"])) is None
+            about_parent = one["type"] == "Accepted" and _place(str(one["message"]), status.object) is None
             yield ("spec", "parentRefs", index) if about_parent else ("spec",), one
     for ancestor in json.get("ancestors", ()):
         yield from ((("spec",), one) for one in _bad_of(ancestor))
@@ -64,8 +66,8 @@ def _same(written: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:
     return all(written.get(key) == shown.get(key) for key in ("name", "sectionName", "port"))
 
 
-def _place(message: str) -> _Path | None:
-    """Find where in the specification a message says that the fault is."""
+def _place(message: str, one: Object) -> _Path | None:
+    """Find where in an object's specification a message says that the fault is."""
     dropped = _DROPPED.match(message)
     if dropped is not None:
         return "rules", int(dropped[1])
@@ -73,19 +75,18 @@ def _place(message: str) -> _Path | None:
     if match is None:
         return None
     steps = re.findall(r"[A-Za-z]+|\d+", match[1])
-    return tuple(int(step) if step.isdecimal() else step for step in steps)
+    return tuple(int(step) if step.isdecimal() else step for step in steps) if steps[0] in one.spec else None
 
 
 def _warning(status: ObjectStatus, path: _Path, text: str) -> Fault:
     one = status.object
     message = text.partition("): ")[2]
-    within = _place(message)
-    if within is not None and within[0] not in one.spec:
-        within = None
+    within = _place(message, one)
     if within is not None:
         path = ("spec", *within)
     file, (line, column, where) = "", (1, 1, "")
     if one.source is not None:
         file, (line, column, where) = one.source.file, one.source.place(path)
-    where = "" if path[0] == "metadata" or within is not None else where
+    # The message says it itself, or there is nothing to say.
+    where = "" if within is not None or path in (("metadata", "name"), ("spec",)) else where
     return Fault(file, line, column, f"{one}: {where}" if where else str(one), text, severity=Severity.WARNING)
