@@ -92,8 +92,9 @@ class LoadedCase(SynchronousTestCase):
 
     def status(self, loaded: Loaded, kind: str) -> Mapping[str, Any]:
         """Give the status of the one object of a kind."""
-        (found,) = [one.status for one in loaded.statuses or () if one.object.kind == kind]
-        return found
+        found: list[Mapping[str, Any]] = [one.status for one in loaded.statuses or () if one.object.kind == kind]
+        self.assertEqual(len(found), 1)
+        return found[0]
 
 
 class OwnerTests(LoadedCase):

@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from twisted.internet import reactor as global_reactor
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
@@ -33,7 +34,7 @@ from tests.gateway import (
     start_upstream,
     until,
 )
-from tests.http2_client import connect_http2
+from tests.http2_client import HTTP2Client, connect_http2
 from tests.raw_client import Client, connect
 from tests.test_observe_admin import fetch
 
@@ -52,7 +53,12 @@ spec:
   listeners:
   - {name: http, port: %(http)d, protocol: HTTP}
   - {name: a, port: %(a)d, protocol: HTTPS, hostname: a.example, tls: {certificateRefs: [{name: a}]}}
-  - {name: strict, port: %(strict)d, protocol: HTTPS, tls: {certificateRefs: [{name: b}]}}
+  - name: strict
+    port: %(strict)d
+    protocol: HTTPS
+    tls:
+      certificateRefs: [{name: b}]
+      options: {kgateway.dev/verify-subject-alt-names: "%(name)s", kgateway.dev/verify-certificate-hash: "%(hash)s"}
 ---
 apiVersion: edgegw.io/v1alpha1
 kind: Settings
@@ -116,7 +122,11 @@ class WatchedCase(TestCase):
         self.server = self.pki.issue("server", dns=names, usages=SERVER)
         ports = dict(zip(("http", "a", "strict"), self.free_ports(3), strict=True))
         self.ports = ports
-        self.write("gateway.yaml", GATEWAY % ports)
+        self.other = Authority("other")
+        self.own, self.others_own = (
+            one.issue("client", dns=["client.example"], usages=CLIENT) for one in (self.pki, self.other)
+        )
+        self.pin("client.example")
         for name, namespace in (("a", "default"), ("b", "default"), ("c", "other")):
             self.write(f"route-{name}.yaml", ROUTE % {"name": name, "namespace": namespace})
         self.serve_by(self.one, "default")
@@ -130,6 +140,13 @@ class WatchedCase(TestCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         await self.start()
+
+    def pin(self, name: str) -> None:
+        """Write the Gateway; clients of one listener have a name, and are known by their certificates."""
+        hashes = ",".join(
+            one.certificate.fingerprint(SHA256()).hex() for one in (self.own, self.others_own)
+        )  # fmt: skip
+        self.write("gateway.yaml", GATEWAY % {**self.ports, "name": name, "hash": hashes})
 
     def free_ports(self, count: int) -> list[int]:
         """Give ports that nobody listens on."""
@@ -249,7 +266,7 @@ class ChangeTests(WatchedCase):
     async def test_http2(self) -> None:
         """A client of HTTP/2 is not told to go, and asks the new routes."""
         client = await connect_http2(self, ("127.0.0.1", self.ports["strict"]), self.pki,
-                                     certificate=self.pki.issue("client", usages=CLIENT), server_name="a.example")
+                                     certificate=self.own, server_name="a.example")
         first = await client.get()
         self.assertEqual((first.status, bytes(first.body)), (200, b"one"))
         await self.changed(lambda: self.serve_by(self.two, "default"))
@@ -266,26 +283,35 @@ class ChangeTests(WatchedCase):
         renewed = self.pki.issue("server", dns=["a.example"], usages=SERVER)
         await self.changed(lambda: self.write("secret-a.json", secret("a", renewed)))
         self.assertEqual(await self.certificate("a"), renewed.certificate.serial_number)
-        own = self.pki.issue("client", usages=CLIENT)
-        self.assertEqual(await self.certificate("strict", own=own), old)
+        self.assertEqual(await self.certificate("strict", own=self.own), old)
         self.assertEqual(await self.ask(client), (200, b"one"))
 
     async def test_connection_of_a_listener_that_changes(self) -> None:
         """Whoever came in by what holds no longer has to come in again; others stay."""
-        own = self.pki.issue("client", usages=CLIENT)
-        kept, gone = [
-            await connect_http2(self, ("127.0.0.1", self.ports[name]), self.pki, certificate=own,
-                                server_name="a.example")
-            for name in ("a", "strict")
-        ]
-        for client in (kept, gone):
-            self.assertEqual((await client.get()).status, 200)
-        other = Authority("other")
-        await self.changed(lambda: self.write("ca.json", config_map(other)))
-        await until(lambda: gone.lost)
-        self.assertEqual(await self.certificate("strict", own=own), 0)
-        self.assertNotEqual(await self.certificate("strict", own=other.issue("client", usages=CLIENT)), 0)
+        kept, gone = await self.two_clients()
+        await self.changed(lambda: self.write("ca.json", config_map(self.other)))
+        await gone.closed()
+        self.assertEqual(await self.certificate("strict", own=self.own), 0)
+        self.assertNotEqual(await self.certificate("strict", own=self.others_own), 0)
         self.assertEqual((await kept.get()).status, 200)
+
+    async def test_pins(self) -> None:
+        """Names that are asked for are part of a listener: who does not have them any more is out."""
+        kept, gone = await self.two_clients()
+        await self.changed(lambda: self.pin("other.example"))
+        await gone.closed()
+        self.assertEqual(await self.certificate("strict", own=self.own), 0)
+        self.assertEqual((await kept.get()).status, 200)
+
+    async def two_clients(self) -> tuple[HTTP2Client, HTTP2Client]:
+        """Connect to the listener that asks for no certificate, and to the one that does."""
+        clients = []
+        for name in ("a", "strict"):
+            address = "127.0.0.1", self.ports[name]
+            client = await connect_http2(self, address, self.pki, certificate=self.own, server_name="a.example")
+            self.assertEqual((await client.get()).status, 200)
+            clients.append(client)
+        return clients[0], clients[1]
 
 
 class BrokenTests(WatchedCase):

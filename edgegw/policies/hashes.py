@@ -119,6 +119,7 @@ class CertificateHash:
 
     def __init__(self, config: CertificateHashConfig, env: IEnvironment) -> None:
         self._pins = Listed(config.hashes, config.file, normalise_fingerprint, env)
+        self.judges_by = config if config.file is None else None
 
     def check(self, peer: Peer) -> Verdict:
         """Look the hash up."""
@@ -168,6 +169,7 @@ class SPKIHash:
 
     def __init__(self, config: SPKIHashConfig, env: IEnvironment) -> None:
         self._pins = Listed(config.hashes, config.file, normalise_spki_hash, env)
+        self.judges_by = config if config.file is None else None
 
     def check(self, peer: Peer) -> Verdict:
         """Look the hash up."""

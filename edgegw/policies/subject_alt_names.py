@@ -282,6 +282,7 @@ class SubjectAltNames:
     """
 
     def __init__(self, config: Config, env: IEnvironment) -> None:
+        self.judges_by = config
         # Types of which no name is wanted are not even looked at.
         self._matchers: list[tuple[Callable[[Certificate], tuple[str, ...]], _Matcher]] = []
         if config.dns:

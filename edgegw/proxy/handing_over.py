@@ -2,14 +2,18 @@
 
 A change of routes, upstreams or of somebody else's listener is nothing that a client has to do with.  A connection goes
 on where its listener is in the new configuration just as it was: what the client was judged by is the same then, and
-everything else is asked anew with each request.  What policies judge by may have changed without a word of the
-configuration having changed: where there are any the listener is another one, as it is with other plugins.
+everything else is asked anew with each request.  What a policy judges by may have changed without a word of the
+configuration having changed: with one the listener is another one, as it is with other plugins, unless the policy says
+by its attribute ``judges_by`` that nothing but this decides: names and hashes that the configuration itself has.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from attrs import evolve
+
+from edgegw.model import Listener, PolicyNot, PolicyRule, PolicyUse
 from edgegw.proxy.connection import HTTPConnection
 from edgegw.proxy.http2 import HTTP2Connection
 from edgegw.tls.listener import TLSListener
@@ -41,7 +45,7 @@ def hand_over(before: PortProfile, after: PortProfile, find: Callable[[TLSServer
             continue
         listeners = id(old), id(new)
         if listeners not in same:
-            same[listeners] = old.model == new.model and new.site is not None
+            same[listeners] = new.site is not None and _facts(old.model) == _facts(new.model)
         if not same[listeners]:
             continue
         before.deadlines.forget(transport)
@@ -51,3 +55,24 @@ def hand_over(before: PortProfile, after: PortProfile, find: Callable[[TLSServer
         if isinstance(transport, TLSServer):
             transport.judge = cast(TLSListener, new)
         protocol.move(new.site)
+
+
+def _facts(listener: Listener) -> tuple[Any, ...]:
+    """Give what makes a listener the same as another one: itself without its policies, and what those judge by."""
+    own, tls = listener.policies, listener.tls
+    validation = None if tls is None else tls.client_validation
+    asked = None if validation is None else validation.policies
+    if tls is not None and validation is not None:
+        tls = evolve(tls, client_validation=evolve(validation, policies=None))
+    return evolve(listener, tls=tls, policies=None), _judged_by(own), _judged_by(asked)
+
+
+def _judged_by(rules: Iterable[PolicyRule] | None) -> Any:
+    return None if rules is None else [_judged_by_rule(rule) for rule in rules]
+
+
+def _judged_by_rule(rule: PolicyRule) -> Any:
+    if isinstance(rule, PolicyUse):
+        judges_by = getattr(rule.policy, "judges_by", None)
+        return rule if judges_by is None else (rule.kind, judges_by)
+    return type(rule), _judged_by([rule.member] if isinstance(rule, PolicyNot) else rule.members)
