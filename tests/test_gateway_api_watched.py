@@ -1,16 +1,19 @@
 """A gateway that serves a directory of manifests, and what changes there do to it and to its clients."""
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from twisted.internet import reactor as global_reactor
@@ -21,6 +24,7 @@ from edgegw import watching
 from edgegw.configuration import Configuration, manifest_settings
 from edgegw.deadlines import Deadlines
 from edgegw.service import GatewayService
+from edgegw.status_command import run_status
 from tests.gateway import (
     CLIENT,
     SERVER,
@@ -389,6 +393,72 @@ class BrokenTests(WatchedCase):
         self.assertEqual(await self.new(), (200, b"one"))
         await self.changed(closed.clear)
         await self.healed()
+
+
+class StatusTests(WatchedCase):
+    """``edgegw status`` asks the gateway."""
+
+    async def ask_status(self, *arguments: str) -> tuple[int, str, str]:
+        """Run the command; gives exit status, output and complaints."""
+        assert self.service.admin_port is not None
+        url = f"http://127.0.0.1:{self.service.admin_port.getHost().port}"
+        result: tuple[int, str, str] = await in_thread(printed, run_status, ["--admin", url, *arguments])
+        return result
+
+    async def test_command(self) -> None:
+        """What it shows is that of this moment, and the status tells of faults."""
+        status, table, errors = await self.ask_status()
+        self.assertEqual((status, errors), (0, ""))
+        self.assertRegex(table, r"(?m)^Gateway default/gw +listener strict \(3 routes\) +Programmed +True +Programmed$")
+        self.assertRegex(table, r"(?m)^HTTPRoute default/c +Gateway default/gw +ResolvedRefs +True +ResolvedRefs$")
+        await self.changed((self.directory / "grant.yaml").unlink)
+        _, text, _ = await self.ask_status("-o", "yaml")
+        (route,) = [one for one in yaml.safe_load(text)["items"] if one["metadata"]["name"] == "c"]
+        (condition,) = [
+            one for one in route["status"]["parents"][0]["conditions"] if one["type"] == "ResolvedRefs"
+        ]  # fmt: skip
+        self.assertEqual((condition["status"], condition["reason"]), ("False", "RefNotPermitted"))
+        self.assertRegex(condition["lastTransitionTime"], r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        await self.changed(lambda: self.write("route-a.yaml", "x: 1\n"), "failure")
+        status, document, errors = await self.ask_status("-o", "json")
+        self.assertEqual(status, 1)
+        self.assertEqual(len(json.loads(document)["items"]), 4)
+        self.assertTrue(errors.startswith(f"{self.directory}/route-a.yaml:1:1: "), errors)
+
+    async def test_generations(self) -> None:
+        """A changed specification has a new generation, which its conditions carry; the others keep theirs."""
+        await self.changed(lambda: self.write("route-b.yaml", ROUTE % {"name": "b", "namespace": "other"}))
+        seen = {
+            item["metadata"]["name"]: (
+                item["metadata"]["generation"],
+                {one["observedGeneration"] for one in item["status"]["parents"][0]["conditions"]},
+            )
+            for item in (await self.status())["items"]
+            if item["kind"] == "HTTPRoute"
+        }
+        self.assertEqual(seen, {"a": (1, {1}), "b": (2, {2}), "c": (1, {1})})
+
+    async def test_native(self) -> None:
+        """A gateway with a native file has no such page."""
+        path = self.directory / "native.txt"
+        path.write_text("admin: {port: 0}\nlisteners: [{name: x, address: 127.0.0.1, port: 0, protocol: HTTP}]\n")
+        await self.stop(self.service)
+        configuration = Configuration([str(path)])
+        self.assertIsNone(configuration.watched)
+        self.service = GatewayService(reactor, configuration.read, take_signals=False)
+        self.service.startService()
+        self.addCleanup(self.stop, self.service)
+        status, output, errors = await self.ask_status()
+        self.assertEqual((status, output), (1, ""))
+        self.assertIn("a gateway with Gateway API manifests has this page", errors)
+
+
+def printed(command: Callable[[list[str]], int], arguments: list[str]) -> tuple[int, str, str]:
+    """Give the exit status of a command and what it prints."""
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors):
+        status = command(arguments)
+    return status, output.getvalue(), errors.getvalue()
 
 
 class MountTests(WatchedCase):
