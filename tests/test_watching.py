@@ -120,6 +120,15 @@ class WatchTests(SynchronousTestCase):
         self.reactor.pump([1.0] * 3)
         self.assertEqual(len(self.calls), 2)
 
+    def test_what_is_read_for_another_reason_is_not_told_again(self) -> None:
+        (self.directory / "a.yaml").write_text("1", "utf-8")
+        self.watch.catch_up()
+        self.reactor.pump([1.0] * 5)
+        self.assertEqual(self.calls, [])
+        (self.directory / "a.yaml").write_text("12", "utf-8")
+        self.reactor.pump([1.0] * 5)
+        self.assertEqual(len(self.calls), 1)
+
     def test_stopped(self) -> None:
         self.watch.stopService()
         self.assertEqual(self.reactor.getDelayedCalls(), [])

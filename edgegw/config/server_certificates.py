@@ -4,6 +4,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final, Union
 
 from attrs import evolve, frozen
@@ -31,6 +32,9 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 #: Characters of the name that a certificate source gives.
 _MAX_NAME: Final = 1024
 _SMALLEST_RSA: Final = 2048
+#: Digests of RSA keys whose numbers were found to fit.  To find that again would be most of what a reload costs.
+_FITTING: Final[dict[bytes, None]] = {}
+_MOST_FITTING: Final = 10_000
 #: Curves that TLS 1.3 signs on (RFC 8446 §4.2.3, RFC 8734).
 _CURVES: Final = (
     ec.SECP256R1, ec.SECP384R1, ec.SECP521R1, ec.BrainpoolP256R1, ec.BrainpoolP384R1, ec.BrainpoolP512R1
@@ -189,10 +193,12 @@ def _pair(
         problem = f"the certificate in {path} has no DNS name in subjectAltName"
         remedy = "issue it with one; clients no longer read the subject"
         findings.append(Finding(Severity.WARNING, problem, remedy, of_names=True))
+    key_pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    _remember(private_key, key_pem)
     return ServerCertificate(
         name=path,
         chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain),
-        private_key=private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        private_key=key_pem,
         dns_names=dns_names,
         uris=uris,
         key_type=_key_type(private_key),
@@ -227,7 +233,9 @@ def _key_of(path: str, content: bytes, mode: int | None, findings: list[Finding]
         problem = f"has {len(blocks)} private keys" if blocks else pem.without(content)
         raise Unusable(f"{path} {problem}", "give a PEM file with one private key", of_key=True)
     try:
-        private_key = load_pem_private_key(blocks[0], None)
+        known = _digest(blocks[0]) in _FITTING
+        private_key = load_pem_private_key(blocks[0], None, unsafe_skip_rsa_key_validation=known)
+        _remember(private_key, blocks[0])
     except TypeError as error:
         remedy = "decrypt it" if mode is None else f"decrypt it: openssl pkey -in {path} -out decrypted.key"
         raise Unusable(f"the private key in {path} is encrypted", remedy, of_key=True) from error
@@ -245,6 +253,17 @@ def _key_of(path: str, content: bytes, mode: int | None, findings: list[Finding]
         problem = f"the EC key in {path} is on the curve {private_key.curve.name}, which TLS clients do not take"
         raise Unusable(problem, "use P-256 or P-384", of_key=True)
     return private_key
+
+
+def _digest(key_pem: bytes) -> bytes:
+    return sha256(key_pem.strip()).digest()
+
+
+def _remember(private_key: object, key_pem: bytes) -> None:
+    if isinstance(private_key, rsa.RSAPrivateKey):
+        if len(_FITTING) >= _MOST_FITTING:
+            _FITTING.clear()
+        _FITTING[_digest(key_pem)] = None
 
 
 def judge_validity(certificate: x509.Certificate, what: str, now: datetime, findings: list[Finding]) -> None:

@@ -139,7 +139,8 @@ def use_certificate(context: SSL.Context, certificate: ServerCertificate) -> Non
             context.use_certificate_chain_file(f"/proc/self/fd/{fd}")
         finally:
             os.close(fd)
-        key = load_pem_private_key(certificate.private_key, None)
+        # Whoever read the key has judged it.  To judge an RSA key anew would hold up connections for 60 ms.
+        key = load_pem_private_key(certificate.private_key, None, unsafe_skip_rsa_key_validation=True)
         context.use_privatekey(key)  # type: ignore[arg-type]  # every key type that a certificate can have
         context.check_privatekey()
     except (SSL.Error, ValueError, TypeError) as error:

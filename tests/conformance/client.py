@@ -3,28 +3,36 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import socket
 import ssl
 import tempfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 from attrs import Factory, frozen
 from cryptography import x509
+from websockets.typing import Origin
 
 from tests.conformance.cluster import Cluster
 
-__all__ = ["Answer", "Refused", "ask", "is_rejected", "tcp_echo", "websocket_echo"]
+__all__ = ["Answer", "Refused", "ask", "host_of", "is_rejected", "tcp_echo", "websocket_echo"]
 
 _SECONDS = 10.0
 
 
 class Refused(Exception):
-    """The connection ended without a response."""
+    """The connection ended without a response.
+
+    :ivar certificate_requested: see :class:`Answer`.
+    """
+
+    def __init__(self, problem: str, certificate_requested: bool | None = None) -> None:
+        super().__init__(problem)
+        self.certificate_requested = certificate_requested
 
 
 @frozen
@@ -50,28 +58,33 @@ class Answer:
         return found if isinstance(found, dict) and "pod" in found else None
 
 
-def ask(address: str, request: Mapping[str, Any], cluster: Cluster) -> Answer:
+def ask(address: str, request: Mapping[str, Any], cluster: Cluster, target: str | None = None) -> Answer:
     """Send a request and give what comes back.
 
+    :param target: the path and query, if not those of the request.
     :raises Refused: the connection ended before a response was complete.
     """
     transport, what = request["transport"], request["request"]
-    tls = request.get("tls")
-    port = request["port"]
-    standard = port in (80, 443)
-    host = what["host"] or (address if standard else f"{address}:{port}")
-    headers = [(name, value) for name, value in (what.get("headers") or {}).items()]
+    headers = [(name, str(value)) for name, value in (what.get("headers") or {}).items()]
     wanted = what.get("backend_sets_response_headers") or {}
     headers.append(("X-Echo-Set-Header", ",".join(f"{name}:{value}" for name, value in _pairs(wanted))))
     body = (what.get("body") or "").encode()
+    connection = _Connection(request.get("tls"), cluster, ["h2"] if transport == "h2" else None)
     try:
-        with _Connection(address, port, tls, cluster, ["h2"] if transport == "h2" else None) as connection:
+        with connection:
+            connection.open(address, request["port"])
+            message = what["method"], target or what["path"], host_of(address, request), headers, body
             if transport in ("h2", "h2c"):
-                scheme = "https" if transport == "h2" else "http"
-                return _over_http2(connection, scheme, what["method"], what["path"], host, headers, body)
-            return _over_http1(connection, what["method"], what["path"], host, headers, body)
-    except (OSError, http.client.HTTPException) as error:
-        raise Refused(repr(error)) from error
+                return _over_http2(connection, "https" if transport == "h2" else "http", *message)
+            return _over_http1(connection, *message)
+    except (OSError, ValueError, http.client.HTTPException, h2.exceptions.H2Error) as error:
+        raise Refused(repr(error), connection.requested) from error
+
+
+def host_of(address: str, request: Mapping[str, Any]) -> str:
+    """Give what the request says as its host."""
+    port = request["port"]
+    return str(request["request"].get("host") or (address if port in (80, 443) else f"{address}:{port}"))
 
 
 def _pairs(headers: Any) -> list[tuple[str, str]]:
@@ -90,25 +103,28 @@ class _Connection:
     :ivar requested: whether the server asked for a certificate; ``None`` without TLS.
     """
 
-    def __init__(
-        self, address: str, port: int, tls: Mapping[str, Any] | None, cluster: Cluster, alpn: list[str] | None
-    ) -> None:
+    socket: socket.socket
+
+    def __init__(self, tls: Mapping[str, Any] | None, cluster: Cluster, alpn: list[str] | None) -> None:
         self.requested: bool | None = None
+        self._tls, self._cluster, self._alpn = tls, cluster, alpn
+
+    def open(self, address: str, port: int) -> None:
+        """Connect, and shake hands."""
         self.socket = socket.create_connection((address, port), _SECONDS)
-        try:
-            if tls is not None:
-                self.socket = self._encrypted(tls, cluster, alpn)
-        except BaseException:
-            self.socket.close()
-            raise
+        if self._tls is not None:
+            self.socket = self._encrypted(self._tls, self._cluster, self._alpn)
 
     def _encrypted(self, tls: Mapping[str, Any], cluster: Cluster, alpn: list[str] | None) -> ssl.SSLSocket:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # OpenSSL does not take "*.org", which the suite's certificates have.
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        trust = tls["trust"]
-        context.load_verify_locations(cadata=cluster.text_of(trust, trust["key"]))
+        trust = tls.get("trust")
+        if trust is None:
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            context.load_verify_locations(cadata=cluster.text_of(trust, trust["key"]))
         if alpn is not None:
             context.set_alpn_protocols(alpn)
         client = tls.get("client_certificate")
@@ -124,22 +140,28 @@ class _Connection:
                 self.requested = True
 
         context._msg_callback = note  # type: ignore[attr-defined]  # what Python's own tests watch handshakes with
-        encrypted = context.wrap_socket(self.socket, server_hostname=tls["server_name"])
+        name = tls.get("server_name")
+        encrypted = context.wrap_socket(self.socket, server_hostname=name)
         der = encrypted.getpeercert(True)
         assert der is not None
-        if not _is_named(x509.load_der_x509_certificate(der), tls["server_name"]):
-            raise ssl.SSLError(f"the certificate is not for {tls['server_name']}")
+        if trust is not None and name is not None and not _is_named(x509.load_der_x509_certificate(der), name):
+            encrypted.close()
+            raise ssl.SSLError(f"the certificate is not for {name}")
         return encrypted
 
     def __enter__(self) -> _Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.socket.close()
+        if hasattr(self, "socket"):
+            self.socket.close()
 
 
 def _is_named(certificate: x509.Certificate, name: str) -> bool:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
     accepted = names.get_values_for_type(x509.DNSName)
     return name in accepted or "*." + name.partition(".")[2] in accepted
 
@@ -201,7 +223,7 @@ def is_rejected(address: str, request: Mapping[str, Any]) -> str:
     context.verify_mode = ssl.CERT_NONE
     try:
         with socket.create_connection((address, request["port"]), _SECONDS) as plain:
-            context.wrap_socket(plain, server_hostname=request["tls"]["server_name"]).close()
+            context.wrap_socket(plain, server_hostname=request["tls"].get("server_name")).close()
     except (ConnectionError, ssl.SSLEOFError):
         return ""
     except OSError as error:
@@ -214,37 +236,42 @@ def tcp_echo(address: str, request: Mapping[str, Any], cluster: Cluster) -> dict
 
     :raises Refused: it did not go as it must.
     """
+    connection = _Connection(request.get("tls"), cluster, None)
     try:
-        with (
-            _Connection(address, request["port"], request["tls"], cluster, None) as connection,
-            connection.socket.makefile("rwb") as file,
-        ):
-            for command, expected in ((b"", rb"Gateway API Test TCP Server"), (b"PING\n", b"PONG")):
-                file.write(command)
-                file.flush()
-                line = file.readline()
-                if not re.match(expected, line):
-                    raise Refused(f"{command!r} was answered with {line!r}")
-            file.write(b"TEST\n")
-            file.flush()
-            told = json.loads(file.readline())
-            assert isinstance(told, dict)
-            return told
+        with connection:
+            connection.open(address, request["port"])
+            with connection.socket.makefile("rwb") as file:
+                answers = [_answer(file, command) for command in (b"", b"PING\n", b"IS_TLS\n", b"TEST\n")]
+        told: dict[str, Any] = json.loads(answers[3])
+        if not answers[0].startswith(b"Gateway API Test TCP Server") or answers[1] != b"PONG\n":
+            raise ValueError(f"the server says {answers}")
+        if answers[2] != (b"true\n" if told["isTLS"] else b"false\n"):
+            raise ValueError(f"IS_TLS and TEST differ: {answers}")
     except (OSError, ValueError) as error:
-        raise Refused(repr(error)) from error
+        raise Refused(repr(error), connection.requested) from error
+    return told
 
 
-def websocket_echo(address: str, request: Mapping[str, Any], messages: list[str]) -> str:
+def _answer(file: IO[bytes], command: bytes) -> bytes:
+    file.write(command)
+    file.flush()
+    return file.readline()
+
+
+def websocket_echo(
+    address: str, request: Mapping[str, Any], messages: Sequence[str | bytes], cluster: Cluster, target: str
+) -> str:
     """Say what is wrong with a WebSocket that must echo; empty if nothing is."""
     from websockets.exceptions import WebSocketException
     from websockets.sync.client import connect
 
-    what = request["request"]
-    host = what["host"] or f"{address}:{request['port']}"
+    tls = request.get("tls")
+    connection = _Connection(tls, cluster, None)
     try:
+        connection.open(address, request["port"])
         with connect(
-            f"ws://{host}{what['path']}", sock=socket.create_connection((address, request["port"]), _SECONDS),
-            origin="ws://gateway/case", additional_headers=what.get("headers") or {}, proxy=None,
+            f"ws://{host_of(address, request)}{target}", sock=connection.socket, origin=Origin("ws://gateway/case"),
+            additional_headers=request["request"].get("headers") or {}, proxy=None, open_timeout=_SECONDS,
         ) as client:  # fmt: skip
             for message in messages:
                 client.send(message)

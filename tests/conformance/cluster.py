@@ -13,11 +13,12 @@ import yaml
 
 from tests.conformance.fixtures import Manifest
 
-__all__ = ["Cluster", "Key", "key_of", "read_manifests"]
+__all__ = ["PLACEHOLDERS", "Cluster", "Key", "key_of", "read_manifests"]
 
 #: Kind, namespace and name.
 Key = tuple[str, str, str]
 _CLUSTER_WIDE = {"Namespace", "GatewayClass"}
+PLACEHOLDERS = {"{GATEWAY_CLASS_NAME}": "edgegw", "{GATEWAY_CONTROLLER_NAME}": "edgegw.io/gateway-controller"}
 #: What the gateway reads; pods are made of Deployments here.
 _NOT_FOR_THE_GATEWAY = {"Deployment"}
 
@@ -29,10 +30,15 @@ def key_of(manifest: Mapping[str, Any]) -> Key:
     return manifest["kind"], namespace, metadata["name"]
 
 
-def read_manifests(path: Path) -> list[Manifest]:
-    """Read a file of the suite."""
-    text = path.read_text("utf-8").replace("{GATEWAY_CLASS_NAME}", "edgegw")
-    return [document for document in yaml.safe_load_all(text) if document]
+def read_manifests(path: Path, placeholders: Mapping[str, str] | None = None) -> list[Manifest]:
+    """Read a file of the suite.
+
+    :param placeholders: what is to be put for each, besides the class and its controller.
+    """
+    text = path.read_text("utf-8")
+    for placeholder, value in {**PLACEHOLDERS, **(placeholders or {})}.items():
+        text = text.replace(placeholder, value)
+    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
 class Cluster:
@@ -157,20 +163,36 @@ def _api_version(kind: str) -> str:
 
 def _patch(document: Any, operation: Mapping[str, Any]) -> None:
     """Apply one operation of RFC 6902."""
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in operation["path"].split("/")[1:]]
-    for step in steps[:-1]:
-        document = document[int(step)] if isinstance(document, list) else document[step]
-    last: Any = steps[-1]
-    action = operation["op"]
-    if isinstance(document, list):
-        index = len(document) if last == "-" else int(last)
-        if action == "add":
-            document.insert(index, operation["value"])
-        elif action == "remove":
-            del document[index]
-        else:
-            document[index] = operation["value"]
-    elif action == "remove":
-        del document[last]
+    action, path = operation["op"], operation["path"]
+    if action == "test":
+        if _at(document, path) != operation["value"]:
+            raise ValueError(f"{path} is {_at(document, path)!r}, not {operation['value']!r}")
+    elif action in ("copy", "move"):
+        value = copy.deepcopy(_at(document, operation["from"]))
+        if action == "move":
+            _patch(document, {"op": "remove", "path": operation["from"]})
+        _patch(document, {"op": "add", "path": path, "value": value})
     else:
-        document[last] = operation["value"]
+        *above, last = _steps(path)
+        within = _down(document, above)
+        if isinstance(within, list):
+            index = len(within) if last == "-" else int(last)
+            within[index : index + (action != "add")] = [] if action == "remove" else [operation["value"]]
+        elif action == "remove":
+            del within[last]
+        else:
+            within[last] = operation["value"]
+
+
+def _at(document: Any, path: str) -> Any:
+    return _down(document, _steps(path))
+
+
+def _steps(path: str) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
+
+
+def _down(document: Any, steps: Iterable[str]) -> Any:
+    for step in steps:
+        document = document[int(step)] if isinstance(document, list) else document[step]
+    return document

@@ -2,7 +2,8 @@
 
 The file has a list of pods as JSON: ``name``, ``namespace``, ``deployment``, ``address``, ``mode`` (``http`` or
 ``tcp_echo``), ``ports`` by what is spoken there, and for TLS ``certificate``, ``private_key`` and maybe ``client_ca``
-as PEM.  A line ``ready`` on standard output says that all listen; a line for each request that was echoed follows.
+as PEM.  A line ``ready`` on standard output says that all listen; a line ``NAMESPACE/NAME TARGET`` for each request
+that was echoed follows.
 """
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 import h2.config
 import h2.connection
 import h2.events
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request as WebSocketRequest
 from websockets.server import ServerProtocol
 
@@ -67,7 +68,7 @@ class Pod:
             status = await self._retry(query)
             if status is not None:
                 return status, [], b""
-        print(f"{self.pod['name']} Echoing back request made to {target} to client", flush=True)
+        print(f"{self.pod['namespace']}/{self.pod['name']} {target}", flush=True)
         found: dict[str, list[str]] = {}
         for name, value in headers:
             if not name.startswith(":") and name.lower() != "host":
@@ -112,6 +113,11 @@ class Pod:
             "peerCertificates": [ssl.DER_cert_to_PEM_cert(der)] if der else [],
         }  # fmt: skip
 
+    async def https(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak the version of HTTP that was agreed upon."""
+        protocol = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+        await (self.http2 if protocol == "h2" else self.http1)(reader, writer)
+
     async def http1(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speak HTTP/1.1 and WebSocket."""
         tls = self._tls(writer)
@@ -155,9 +161,9 @@ class Pod:
             for event in server.events_received():
                 if isinstance(event, WebSocketRequest):
                     server.send_response(server.accept(event))
-                elif event.opcode is Opcode.TEXT:
+                elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                     server.send_text(event.data)
-                elif event.opcode is Opcode.BINARY:
+                elif isinstance(event, Frame) and event.opcode is Opcode.BINARY:
                     server.send_binary(event.data)
             for data in server.data_to_send():
                 writer.write(data)
@@ -170,7 +176,8 @@ class Pod:
             server.receive_data(data)
 
     async def http2(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speak HTTP/2 by prior knowledge."""
+        """Speak HTTP/2."""
+        tls = self._tls(writer)
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         connection.initiate_connection()
         requests: dict[int, tuple[Headers, bytearray]] = {}
@@ -180,7 +187,7 @@ class Pod:
             values = dict(headers)
             try:
                 status, wanted, answer = await self.answer(
-                    values[":method"], values[":path"], "HTTP/2.0", headers, body, None
+                    values[":method"], values[":path"], "HTTP/2.0", headers, body, tls
                 )
             except _Reset:
                 writer.transport.abort()
@@ -250,6 +257,8 @@ class Pod:
             self.names[id(tls)] = name
 
         context.sni_callback = note_name
+        if self.pod["mode"] == "http":
+            context.set_alpn_protocols(["h2", "http/1.1"])
         return context
 
 
@@ -260,7 +269,7 @@ def _text(value: bytes | str) -> str:
 async def _serve(pods: list[Mapping[str, Any]]) -> None:
     for one in pods:
         pod = Pod(one)
-        speak = {"http": pod.http1, "https": pod.http1, "h2c": pod.http2, "tcp": pod.tcp, "tls": pod.tcp}
+        speak = {"http": pod.http1, "https": pod.https, "h2c": pod.http2, "tcp": pod.tcp, "tls": pod.tcp}
         for spoken, port in one["ports"].items():
             context = pod.context() if spoken in ("https", "tls") else None
             await asyncio.start_server(speak[spoken], one["address"], port, ssl=context)

@@ -36,10 +36,11 @@ def _wrong_status(expected: Mapping[str, Any], items: Items, cluster: Cluster) -
             # What was deleted a moment ago may still be shown.
             applied = cluster.objects.get((kind, namespace, name), {"metadata": {}})
             skipped = "gateway-api/skip-this-for-readiness" in (applied["metadata"].get("annotations") or {})
-            if kind == "Gateway" and namespace in expected["object"]["names"] and not skipped:
+            names = expected["object"].get("names") or [expected["object"]["name"]]
+            if kind == "Gateway" and namespace in names and not skipped:
                 for type_ in ("Accepted", "Programmed"):
                     wanted = {"type": type_, "status": "True", "reason": None}
-                    yield from _wrong_conditions([wanted], item["status"], item, f"{namespace}/{name}")
+                    yield from _wrong_conditions([wanted], item["status"], f"{namespace}/{name}")
         return
     key = key_of(expected["object"])
     item = items.get(key)
@@ -48,24 +49,29 @@ def _wrong_status(expected: Mapping[str, Any], items: Items, cluster: Cluster) -
             yield f"{key} has no status"
         return
     status = item["status"]
+    yield from _old_conditions(status, item["metadata"]["generation"], str(key))
     if expected.get("has_address") and not any(one.get("type") for one in status.get("addresses", ())):
         yield f"{key} has no address"
     if "addresses_exact" in expected:
         found = [(one.get("type"), one["value"]) for one in status.get("addresses", ())]
-        if found != [(one.get("type"), one["value"]) for one in expected["addresses_exact"]]:
-            yield f"{key} has the addresses {found}"
+        wanted_addresses = [
+            ("IPAddress", one) if isinstance(one, str) else (one.get("type") or "IPAddress", one["value"])
+            for one in expected["addresses_exact"]
+        ]
+        if found != wanted_addresses:
+            yield f"{key} has the addresses {found}, not {wanted_addresses}"
     for name in ("parent", "ancestor"):
         if name in expected:
-            yield from _wrong_parent(expected, name, status.get(f"{name}s", ()), item, key)
+            yield from _wrong_parent(expected, name, status.get(f"{name}s", ()), key)
             break
     else:
-        yield from _wrong_conditions(expected.get("conditions", ()), status, item, str(key))
+        yield from _wrong_conditions(expected.get("conditions", ()), status, str(key))
     for listener in status.get("listeners", ()) if "all_listeners_conditions" in expected else ():
         yield from _wrong_conditions(
-            expected["all_listeners_conditions"], listener, item, f"{key} listener {listener['name']}"
+            expected["all_listeners_conditions"], listener, f"{key} listener {listener['name']}"
         )
     if "listeners" in expected:
-        yield from _wrong_listeners(expected, status, item, key)
+        yield from _wrong_listeners(expected, status, key)
     if expected.get("no_accepted_parents"):
         parents = status.get("parents", ())
         accepted = [one for parent in parents for one in parent["conditions"] if one["type"] == "Accepted"]
@@ -75,15 +81,21 @@ def _wrong_status(expected: Mapping[str, Any], items: Items, cluster: Cluster) -
         listeners = status.get("listeners", ())
         if listeners and (len(listeners) > 1 or listeners[0]["attachedRoutes"]):
             yield f"{key} has routes attached"
-    if expected.get("observed_generation_current"):
-        for one in status["conditions"]:
-            if one["observedGeneration"] != item["metadata"]["generation"]:
-                yield f"{key}: {one} is not of the generation {item['metadata']['generation']}"
 
 
-def _wrong_listeners(
-    expected: Mapping[str, Any], status: Mapping[str, Any], item: Mapping[str, Any], key: object
-) -> Iterator[str]:
+def _old_conditions(status: Any, generation: int, what: str) -> Iterator[str]:
+    """Find conditions, wherever they stand, that are not of an object's newest generation."""
+    if isinstance(status, Mapping):
+        if "type" in status and "reason" in status and status.get("observedGeneration") != generation:
+            yield f"{what}: {status} is not of the generation {generation}"
+        for inner in status.values():
+            yield from _old_conditions(inner, generation, what)
+    elif isinstance(status, list):
+        for inner in status:
+            yield from _old_conditions(inner, generation, what)
+
+
+def _wrong_listeners(expected: Mapping[str, Any], status: Mapping[str, Any], key: object) -> Iterator[str]:
     found = {one["name"]: one for one in status.get("listeners", ())}
     names = [one["name"] for one in expected["listeners"]]
     if expected.get("listeners_exact") and sorted(found) != sorted(names):
@@ -103,7 +115,7 @@ def _wrong_listeners(
         attached = wanted.get("attached_routes")
         if attached is not None and listener["attachedRoutes"] != attached:
             yield f"{key} listener {name} has {listener['attachedRoutes']} routes, not {attached}"
-        yield from _wrong_conditions(wanted.get("conditions", ()), listener, item, f"{key} listener {name}")
+        yield from _wrong_conditions(wanted.get("conditions", ()), listener, f"{key} listener {name}")
 
 
 def _kind(entry: Any) -> str:
@@ -111,7 +123,7 @@ def _kind(entry: Any) -> str:
 
 
 def _wrong_parent(
-    expected: Mapping[str, Any], name: str, entries: Any, item: Mapping[str, Any], key: tuple[str, str, str]
+    expected: Mapping[str, Any], name: str, entries: Any, key: tuple[str, str, str]
 ) -> Iterator[str]:
     wanted, reference = expected[name], f"{name}Ref"
     matching = [
@@ -123,7 +135,7 @@ def _wrong_parent(
         yield f"{key} has no {name} {wanted['name']}"
         return
     for condition in expected.get("conditions", ()):
-        faults = ["; ".join(_wrong_conditions([condition], one, item, f"{key} {name} {wanted['name']}"))
+        faults = ["; ".join(_wrong_conditions([condition], one, f"{key} {name} {wanted['name']}"))
                   for one in matching]  # fmt: skip
         if all(faults):
             yield faults[0]
@@ -136,9 +148,7 @@ def _wrong_parent(
                 yield f"{key} does not say the namespace of its {name}"
 
 
-def _wrong_conditions(
-    wanted: Any, status: Mapping[str, Any], item: Mapping[str, Any], what: str
-) -> Iterator[str]:
+def _wrong_conditions(wanted: Any, status: Mapping[str, Any], what: str) -> Iterator[str]:
     found = {one["type"]: one for one in status.get("conditions", ())}
     for one in wanted:
         condition = found.get(one["type"])
@@ -149,19 +159,20 @@ def _wrong_conditions(
                 f"{what}: {one['type']} is {condition['status']}/{condition['reason']} ({condition['message']}), "
                 f"not {one.get('status')}/{one.get('reason')}"
             )
-        elif condition["observedGeneration"] != item["metadata"]["generation"]:
-            yield f"{what}: {one['type']} is of the generation {condition['observedGeneration']}"
 
 
 # --- responses --------------------------------------------------------------------------------
 
 
-def wrong_response(expected: Mapping[str, Any], answer: Answer, cluster: Cluster) -> str:
-    """Judge a response by ``expect`` with the outcome ``response``."""
-    return "; ".join(_wrong_response(expected, answer, cluster))
+def wrong_response(expected: Mapping[str, Any], answer: Answer, cluster: Cluster, added: str = "") -> str:
+    """Judge a response by ``expect`` with the outcome ``response``.
+
+    :param added: what was put behind the request's path besides what the case says.
+    """
+    return "; ".join(_wrong_response(expected, answer, cluster, added))
 
 
-def _wrong_response(expected: Mapping[str, Any], answer: Answer, cluster: Cluster) -> Iterator[str]:
+def _wrong_response(expected: Mapping[str, Any], answer: Answer, cluster: Cluster, added: str) -> Iterator[str]:
     statuses = set(expected["status"])
     if statuses & {408, 504}:
         statuses |= {408, 504}
@@ -176,18 +187,20 @@ def _wrong_response(expected: Mapping[str, Any], answer: Answer, cluster: Cluste
             if answer.echoed is None:
                 yield f"no backend has answered: {answer.body[:200]!r}"
                 return
-            yield from _wrong_echo(expected, answer.echoed, cluster)
+            path = answer.echoed["path"]
+            plain = path.removesuffix(added) if added else path
+            yield from _wrong_echo(expected, {**answer.echoed, "path": plain}, cluster)
         yield from _wrong_headers(expected.get("response") or {}, answer)
     if answer.status in (300, 301, 302, 303, 304, 305, 307, 308) and expected.get("redirect"):
         yield from _wrong_redirect(expected["redirect"], answer)
 
 
-def wrong_echo(expected: Mapping[str, Any], echoed: Mapping[str, Any], cluster: Cluster) -> str:
+def wrong_echo(expected: Mapping[str, Any], echoed: Mapping[str, Any], cluster: Cluster | None) -> str:
     """Judge what a backend says of the request that came to it."""
     return "; ".join(_wrong_echo(expected, echoed, cluster))
 
 
-def _wrong_echo(expected: Mapping[str, Any], echoed: Mapping[str, Any], cluster: Cluster) -> Iterator[str]:
+def _wrong_echo(expected: Mapping[str, Any], echoed: Mapping[str, Any], cluster: Cluster | None) -> Iterator[str]:
     backend = expected.get("backend")
     # The suite itself looks at the beginning of the name only.
     if backend is not None and backend_of(echoed["pod"]) != backend.rstrip("-"):
@@ -196,10 +209,10 @@ def _wrong_echo(expected: Mapping[str, Any], echoed: Mapping[str, Any], cluster:
     if namespace is not None and echoed["namespace"] != namespace:
         yield f"a backend in {echoed['namespace']} has answered, not one in {namespace}"
     wanted = expected.get("backend_request") or {}
-    for part in ("method", "path", "host"):
+    for part in ("method", "path", "host", "proto"):
         if wanted.get(part) is not None and echoed[part] != wanted[part]:
             yield f"the backend got the {part} {echoed[part]!r}, not {wanted[part]!r}"
-    headers = {name.lower(): ",".join(values) for name, values in echoed["headers"].items()}
+    headers = {name.lower(): ",".join(values) for name, values in echoed.get("headers", {}).items()}
     for name, value in (wanted.get("headers") or {}).items():
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         if headers.get(name.lower()) != text:
@@ -211,7 +224,7 @@ def _wrong_echo(expected: Mapping[str, Any], echoed: Mapping[str, Any], cluster:
     if wanted.get("sni") is not None and tls.get("serverName") != wanted["sni"]:
         yield f"the backend was asked for {tls.get('serverName')!r}, not {wanted['sni']!r}"
     certificate = wanted.get("client_certificate")
-    if certificate is not None:
+    if certificate is not None and cluster is not None:
         pem = cluster.text_of(certificate, certificate.get("key", "tls.crt"))
         if [one.split() for one in tls.get("peerCertificates", ())][:1] != [pem.split()]:
             yield "the backend did not see the gateway's client certificate"
