@@ -1,6 +1,7 @@
 # make run    a virtual environment in .venv, the gateway in it, and a demonstration to try with curl
 # make test   all tests
 # make lint   ruff and mypy
+# make conformance  the Gateway API's conformance cases alone, those of the folder CASES
 # make bench  the gateway beside nginx, HAProxy and Envoy (benchmarks/README.rst says what it needs)
 # make docs   the documentation as HTML in docs/_build
 # make clean  remove everything that the others made
@@ -11,10 +12,11 @@
 PYTHON ?= python3
 TESTS ?= tests
 BENCH ?=
+CASES ?= ../shared/conformance
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench docs clean
+.PHONY: run test conformance lint bench docs clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
@@ -22,6 +24,9 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m twisted.trial -j4 $(TESTS)
+
+conformance: $(VENV)/.installed-test
+	$(BIN)/python -m tests.conformance --cases $(CASES)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
