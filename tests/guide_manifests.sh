@@ -64,7 +64,7 @@ until_true() {
     until "$@" >/dev/null 2>&1; do
         [ "$SECONDS" -lt "$deadline" ] || give_up "waited in vain for $what"
         [ -z "$gateway" ] || kill -0 "$gateway" 2>/dev/null || give_up "the gateway ended"
-        sleep 0.1
+        sleep 0.2
     done
 }
 
@@ -74,7 +74,7 @@ pin=
 # The reader's own hash for the guide's, and ports where they have to be others.
 for_the_reader() {
     sed "s/46:DB:0D:C2:E1:4F:0A:05:8C:4F:05:8D:77:B1:8D:7C:1A:BE:18:4F:AF:81:BF:E2:B1:CD:03:43:7F:D8:65:4B/$pin/
-         s/\b8443\b/$PORT_8443/g; s/\b8444\b/$PORT_8444/g"
+         s/port: 8443/port: $PORT_8443/; s/port: 8444/port: $PORT_8444/"
 }
 
 # kubectl: what the guide does with it, in the directory of manifests.
