@@ -20,6 +20,7 @@ from tests.gateway import (
     Issued,
     RecordedRequest,
     RunningGateway,
+    answer,
     client_context,
     closing,
     get,
@@ -176,7 +177,9 @@ class ExampleTests(TestCase):
 
         def script(request: RecordedRequest) -> bytes:
             seen.append(request.talk.transport.getHandle().get_peer_certificate(as_cryptography=True))
-            return closing(b"from behind")
+            request.talk.transport.write(answer(b"from behind"))
+            request.talk.transport.loseConnection()
+            return b""
 
         upstream = start_tls_upstream(self, context, script)
         running = await self.start(self.load(f"secure.default=127.0.0.1:{upstream.port}"))

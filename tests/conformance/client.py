@@ -7,7 +7,8 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from io import BufferedRWPair
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -203,8 +204,7 @@ def _over_http2(
         for event in codec.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):
                 for name, value in event.headers:
-                    key = name.decode() if isinstance(name, bytes) else name
-                    text = value.decode() if isinstance(value, bytes) else value
+                    key, text = name.decode(), value.decode()
                     found[key] = f"{found[key]},{text}" if key in found else text
             elif isinstance(event, h2.events.DataReceived):
                 content += event.data
@@ -252,7 +252,7 @@ def tcp_echo(address: str, request: Mapping[str, Any], cluster: Cluster) -> dict
     return told
 
 
-def _answer(file: IO[bytes], command: bytes) -> bytes:
+def _answer(file: BufferedRWPair, command: bytes) -> bytes:
     file.write(command)
     file.flush()
     return file.readline()

@@ -32,7 +32,7 @@ def wrong_status(expected: Mapping[str, Any], items: Items, cluster: Cluster) ->
 
 def _wrong_status(expected: Mapping[str, Any], items: Items, cluster: Cluster) -> Iterator[str]:
     if "gateways_accepted_and_programmed" in expected:
-        for (kind, namespace, name), item in items.items():
+        for (kind, namespace, name), shown in items.items():
             # What was deleted a moment ago may still be shown.
             applied = cluster.objects.get((kind, namespace, name), {"metadata": {}})
             skipped = "gateway-api/skip-this-for-readiness" in (applied["metadata"].get("annotations") or {})
@@ -40,7 +40,7 @@ def _wrong_status(expected: Mapping[str, Any], items: Items, cluster: Cluster) -
             if kind == "Gateway" and namespace in names and not skipped:
                 for type_ in ("Accepted", "Programmed"):
                     wanted = {"type": type_, "status": "True", "reason": None}
-                    yield from _wrong_conditions([wanted], item["status"], f"{namespace}/{name}")
+                    yield from _wrong_conditions([wanted], shown["status"], f"{namespace}/{name}")
         return
     key = key_of(expected["object"])
     item = items.get(key)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -159,18 +160,16 @@ class Runner:
             items = self._items()
             for expected in step["status"]:
                 if wrong_status(self._filled(expected), items, self.cluster):
-                    self._until(
-                        step["name"],
-                        lambda expected=expected: wrong_status(self._filled(expected), self._items(), self.cluster),
-                    )
+                    self._until(step["name"], partial(self._status_fault, expected))
         for request in step.get("requests") or ():
             times = 1 if request["expect"]["outcome"] in ("connection_rejected", "tcp_echo") else _TIMES
-            self._until(
-                f"{step['name']}: {request['name']}", lambda request=request: self._request_fault(request), times
-            )
+            self._until(f"{step['name']}: {request['name']}", partial(self._request_fault, request), times)
         distributions = step.get("distribution") or ()
         for one in [distributions] if isinstance(distributions, Mapping) else distributions:
             self._distribution(step["name"], one)
+
+    def _status_fault(self, expected: Any) -> str:
+        return wrong_status(self._filled(expected), self._items(), self.cluster)
 
     def _filled(self, expected: Any) -> Any:
         """Put addresses where a case leaves them open, as in manifests."""
