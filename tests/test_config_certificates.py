@@ -161,6 +161,21 @@ class ServerCertificates(ConfigTestCase):
             else:
                 self.assert_certificate_fault(content, part, at_key=True)
 
+    def test_rsa_key_whose_numbers_do_not_fit(self) -> None:
+        """It is refused however often it is read, also when the certificate's own key was read before."""
+        key = rsa.generate_private_key(65537, 2048)
+        good = issue("server", key=key)
+        numbers = key.private_numbers()
+        damaged = rsa.RSAPrivateNumbers(
+            numbers.p, numbers.q, numbers.d + 2, numbers.dmp1, numbers.dmq1, numbers.iqmp, numbers.public_numbers
+        ).private_key(unsafe_skip_rsa_key_validation=True)
+        pem = damaged.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.write("server.pem", good.pem)
+        for _ in range(2):
+            self.write("server.key", good.key_pem)
+            self.assertEqual(self._certificates()[0].key_type, "RSA")
+            self.assert_certificate_fault(pem, "is not valid", at_key=True)
+
     def test_both_at_once(self) -> None:
         """Certificate and key are judged together."""
         self.write("server.pem", b"garbage")
