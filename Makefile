@@ -1,13 +1,13 @@
 # make run    a virtual environment in .venv, the gateway in it, and a demonstration to try with curl
 # make test   all tests
 # make lint   ruff and mypy
-# make conformance  the Gateway API's conformance cases alone, those of the folder CASES
+# make conformance  the Gateway API's conformance cases alone
 # make bench  the gateway beside nginx, HAProxy and Envoy (benchmarks/README.rst says what it needs)
 # make docs   the documentation as HTML in docs/_build
 # make clean  remove everything that the others made
 #
 # PYTHON=python3.12 chooses the interpreter of a new .venv; TESTS=tests.test_packaging some of the tests;
-# BENCH='--only new,keep --rounds 1' options of the comparison.
+# BENCH='--only new,keep --rounds 1' options of the comparison; CASES=DIR the folder of the conformance cases.
 
 PYTHON ?= python3
 TESTS ?= tests

@@ -19,16 +19,21 @@ def main() -> int:
     """Run the command; gives the exit status: 1 if a case fails."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("--cases", metavar="DIRECTORY", default=str(_CASES),
-                        help="has cases/ and manifests/ (default: %(default)s)")
+                        help="has cases/ and manifests/, or cases themselves for the manifests beside it "
+                             "(default: %(default)s)")
     parser.add_argument("names", metavar="NAME", nargs="*", help="only these cases")
     options = parser.parse_args()
-    root = Path(options.cases).resolve()
-    paths = sorted(path for path in (root / "cases").glob("*.yaml") if not path.name.startswith("_"))
+    root, cases = _places(Path(options.cases).resolve())
+    paths = sorted(path for path in cases.glob("*.yaml") if not path.name.startswith("_"))
     chosen = [path for path in paths if not options.names or path.stem in options.names]
     counts = {"ok": 0, "skip": 0, "FAIL": 0}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        runner = Runner(root, directory, stack)
+        try:
+            runner = Runner(root, directory, stack)
+        except OSError as error:
+            print(f"the cases' ports cannot be had: {error}", file=sys.stderr)
+            return 2
         for path in chosen:
             result, told = _run(runner, path)
             counts[result] += 1
@@ -36,6 +41,15 @@ def main() -> int:
     skipped = f", {counts['skip']} skipped" if counts["skip"] else ""
     print(f"{counts['ok']} of {len(chosen)} cases pass{skipped}")
     return 1 if counts["FAIL"] or not chosen else 0
+
+
+def _places(given: Path) -> tuple[Path, Path]:
+    """Give the folder that has fixtures and manifests, and the one with the cases."""
+    cases = given / "cases" if (given / "cases").is_dir() else given
+    for root in (given, given.parent, _CASES):
+        if (root / "manifests").is_dir() and (root / "cases" / "_fixtures.yaml").is_file():
+            return root, cases
+    return given, cases
 
 
 def _run(runner: Runner, path: Path) -> tuple[str, str]:

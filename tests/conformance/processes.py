@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import random
 import signal
 import socket
@@ -133,11 +132,21 @@ class Gateway:
 
     def __init__(self, manifests: Path, log: Path, pool: str, admin: int, stack: ExitStack) -> None:
         self._log = log
+        self._stack = stack
         self._admin = http.client.HTTPConnection("127.0.0.1", admin, timeout=10)
         self._lock = Lock()
         stack.callback(self._admin.close)
-        command = [sys.executable, "-m", "edgegw", "run", "--config", str(manifests), "--address-pool", pool]
-        self._process = _started(stack, command, stack.enter_context(log.open("wb")))
+        self._command = [sys.executable, "-m", "edgegw", "run", "--config", str(manifests), "--address-pool", pool]
+        self._start()
+
+    def _start(self) -> None:
+        self._process = _started(self._stack, self._command, self._stack.enter_context(self._log.open("wb")))
+
+    def revive(self) -> None:
+        """Start it again if it has ended, which only the case is to blame for that brought it about."""
+        if self._process.poll() is not None:
+            self._start()
+            self.wait()
 
     def wait(self) -> None:
         """Wait until it takes connections."""
@@ -158,7 +167,7 @@ class Gateway:
         :raises Failed: they cannot be used.
         """
         before = self._log.stat().st_size
-        os.kill(self._process.pid, signal.SIGHUP)
+        self._process.send_signal(signal.SIGHUP)
 
         def fault() -> str:
             told = self._logged(before)

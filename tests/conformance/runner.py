@@ -142,6 +142,7 @@ class Runner:
                 self._step(step)
         finally:
             self._restore(before)
+            self._gateway.revive()
 
     def _restore(self, before: Mapping[Key, Manifest]) -> None:
         self.cluster.delete([key for key in self.cluster.objects if key not in before])
