@@ -32,6 +32,9 @@ def wrong_status(expected: Mapping[str, Any], items: Items, cluster: Cluster) ->
 
 def _wrong_status(expected: Mapping[str, Any], items: Items, cluster: Cluster) -> Iterator[str]:
     if "gateways_accepted_and_programmed" in expected:
+        for name in expected["object"].get("names") or [expected["object"]["name"]]:
+            if ("Namespace", "", name) not in cluster.objects:
+                yield f"there is no Namespace {name}"
         for (kind, namespace, name), shown in items.items():
             # What was deleted a moment ago may still be shown.
             applied = cluster.objects.get((kind, namespace, name), {"metadata": {}})

@@ -170,7 +170,8 @@ class Gateway:
         self._process.send_signal(signal.SIGHUP)
 
         def fault() -> str:
-            told = self._logged(before)
+            # What another change has begun before may end meanwhile.
+            told = self._logged(before).partition("#info] Reloading\n")[2]
             if "The previous configuration stays in use" in told:
                 raise Failed(f"the manifests are refused:\n{told}")
             return "" if "Reloaded: " in told else "it does not read its manifests again"
