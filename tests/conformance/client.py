@@ -125,7 +125,8 @@ class _Connection:
         if trust is None:
             context.verify_mode = ssl.CERT_NONE
         else:
-            context.load_verify_locations(cadata=cluster.text_of(trust, trust["key"]))
+            standard = "tls.crt" if trust["kind"] == "Secret" else "ca.crt"
+            context.load_verify_locations(cadata=cluster.text_of(trust, trust.get("key") or standard))
         if alpn is not None:
             context.set_alpn_protocols(alpn)
         client = tls.get("client_certificate")
@@ -223,7 +224,7 @@ def is_rejected(address: str, request: Mapping[str, Any]) -> str:
     context.verify_mode = ssl.CERT_NONE
     try:
         with socket.create_connection((address, request["port"]), _SECONDS) as plain:
-            context.wrap_socket(plain, server_hostname=request["tls"].get("server_name")).close()
+            context.wrap_socket(plain, server_hostname=(request.get("tls") or {}).get("server_name")).close()
     except (ConnectionError, ssl.SSLEOFError):
         return ""
     except OSError as error:

@@ -176,7 +176,7 @@ def wrong_response(expected: Mapping[str, Any], answer: Answer, cluster: Cluster
 
 
 def _wrong_response(expected: Mapping[str, Any], answer: Answer, cluster: Cluster, added: str) -> Iterator[str]:
-    statuses = set(expected["status"])
+    statuses = {expected["status"]} if isinstance(expected["status"], int) else set(expected["status"])
     if statuses & {408, 504}:
         statuses |= {408, 504}
     if answer.status not in statuses:

@@ -50,7 +50,7 @@ _STATUS: _Fields = {
 _DISTRIBUTION: _Fields = {
     **dict.fromkeys(("kind", "total_requests", "concurrency", "tolerance_absolute", "max_attempts", "rule", "header",
                      "name", "note", "notes")),
-    "base_request": _REQUEST, "weights": _ANY, "mirrors": _MIRRORS,
+    "base_request": _REQUEST, "weights": _ANY, "mirrors": _MIRRORS, "mirrored_to": _MIRRORS,
 }  # fmt: skip
 _CASE: _Fields = {
     **dict.fromkeys(("schema", "test", "description", "source", "level", "provisional", "parallel_safe")),

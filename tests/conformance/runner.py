@@ -217,7 +217,7 @@ class Runner:
         added = _added_query(what)
         if outcome == "websocket_echo":
             frames = [_frame(one) for one in _first(expected, what, names=("frames", "messages"))] or _FRAMES
-            return websocket_echo(address, request, frames, self.cluster, what["path"] + added)
+            return websocket_echo(address, request, frames, self.cluster, what.get("path", "/ws") + added)
         seen = len(self._backends.echoed)
         must_ask = (request.get("tls") or {}).get("client_certificate_must_be_requested")
         try:
@@ -307,7 +307,8 @@ class Runner:
     def _wrong_mirrors(self, one: Mapping[str, Any], seen: int, total: int) -> Iterator[str]:
         time.sleep(0.5)  # copies are sent beside the requests, and nobody says when the last one has come
         request = one["base_request"]
-        for mirror in one.get("mirrors") or request["expect"]["mirrored_to"]:
+        mirrors = one.get("mirrors") or one.get("mirrored_to") or request["expect"]["mirrored_to"]
+        for mirror in [mirrors] if isinstance(mirrors, Mapping) else mirrors:
             count, percent = self._copies(mirror, request["request"]["path"], seen), mirror["percent"]
             expected, spread = total * percent / 100, sqrt(total * percent / 100 * (1 - percent / 100))
             if abs(count - expected) > 3 * spread:
@@ -324,7 +325,7 @@ def _wrong_weights(one: Mapping[str, Any], counts: Counter[str], total: int) -> 
 
 
 def _tcp_fault(expected: Mapping[str, Any], told: Mapping[str, Any]) -> str:
-    if told["isTLS"] != expected["backend_is_tls"]:
+    if expected.get("backend_is_tls") not in (None, told["isTLS"]):
         return f"the backend sees TLS: {told['isTLS']}"
     sni = expected.get("backend_sni")
     if sni is not None and told.get("tls", {}).get("serverName") != sni:
@@ -337,7 +338,7 @@ def _added_query(request: Mapping[str, Any]) -> str:
     name = request.get("add_request_id_query_param")
     if not name:
         return ""
-    return f"{'&' if '?' in request['path'] else '?'}{name if isinstance(name, str) else 'uuid'}={uuid4()}"
+    return f"{'&' if '?' in request.get('path', '') else '?'}{name if isinstance(name, str) else 'uuid'}={uuid4()}"
 
 
 def _first(*places: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
