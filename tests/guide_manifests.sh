@@ -64,7 +64,7 @@ until_true() {
     until "$@" >/dev/null 2>&1; do
         [ "$SECONDS" -lt "$deadline" ] || give_up "waited in vain for $what"
         [ -z "$gateway" ] || kill -0 "$gateway" 2>/dev/null || give_up "the gateway ended"
-        sleep 0.2
+        sleep 0.3
     done
 }
 
@@ -123,7 +123,7 @@ try() {
         curl "${arguments[@]}" --noproxy '*' --max-time 20 --dump-header "$top/head" --output "$top/body" \
             "--http$version" 2> "$top/said"
         status=$?
-        head=$(tr -d '\r' < "$top/head"); body=$(cat "$top/body"); said=$(cat "$top/said")
+        head=$(< "$top/head"); head=${head//$'\r'/}; body=$(< "$top/body"); said=$(< "$top/said")
         [ "$status" -ne 0 ] || spoken "$version" || differs="asked for HTTP/$version, which was not what was spoken"
         [ "$version" = 1.1 ] && first=$(outcome)
     done
