@@ -49,8 +49,8 @@ _STATUS: _Fields = {
 }  # fmt: skip
 _DISTRIBUTION: _Fields = {
     **dict.fromkeys(("kind", "total_requests", "concurrency", "tolerance_absolute", "max_attempts", "rule", "header",
-                     "name", "note", "notes")),
-    "base_request": _REQUEST, "weights": _ANY, "mirrors": _MIRRORS, "mirrored_to": _MIRRORS,
+                     "percent", "name", "note", "notes")),
+    "base_request": _REQUEST, "weights": _ANY, "mirrors": _ANY, "mirrored_to": _ANY, "mirror": _ANY,
 }  # fmt: skip
 _CASE: _Fields = {
     **dict.fromkeys(("schema", "test", "description", "source", "level", "provisional", "parallel_safe")),

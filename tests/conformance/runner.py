@@ -307,12 +307,23 @@ class Runner:
     def _wrong_mirrors(self, one: Mapping[str, Any], seen: int, total: int) -> Iterator[str]:
         time.sleep(0.5)  # copies are sent beside the requests, and nobody says when the last one has come
         request = one["base_request"]
-        mirrors = one.get("mirrors") or one.get("mirrored_to") or request["expect"]["mirrored_to"]
-        for mirror in [mirrors] if isinstance(mirrors, Mapping) else mirrors:
+        for mirror in _mirrors(one):
             count, percent = self._copies(mirror, request["request"]["path"], seen), mirror["percent"]
             expected, spread = total * percent / 100, sqrt(total * percent / 100 * (1 - percent / 100))
             if abs(count - expected) > 3 * spread:
                 yield f"{mirror} has got {count} copies, not {expected}"
+
+
+def _mirrors(one: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give the backends that get copies, with ``percent``: listed, or by name as those of ``weights`` are."""
+    found = next(
+        place[name] for place in (one, one["base_request"]["expect"]) for name in ("mirrors", "mirrored_to", "mirror")
+        if place.get(name)
+    )  # fmt: skip
+    if isinstance(found, Mapping) and not {"name", "backend"} & found.keys():
+        found = [{"backend": name, "percent": percent} for name, percent in found.items()]
+    for mirror in [found] if isinstance(found, Mapping) else found:
+        yield {"percent": one.get("percent"), **mirror}
 
 
 def _wrong_weights(one: Mapping[str, Any], counts: Counter[str], total: int) -> Iterator[str]:
