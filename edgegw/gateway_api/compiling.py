@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgegw.gateway_api.compiled import Compiled, Surroundings
-from edgegw.gateway_api.gateway_classes import class_statuses
+from edgegw.gateway_api.gateway_classes import class_statuses, gateways_of_others
 from edgegw.gateway_api.gateway_status import gateway_status, withdraw
 from edgegw.gateway_api.gateways import CompiledGateways, compile_gateways
 from edgegw.gateway_api.grants import Grants
@@ -53,8 +53,8 @@ def compile_objects(objects: Objects, surroundings: Surroundings, refused: Refus
         {key: value for key, value in document.items() if key == "listeners" or value != []},
         tuple(sorted(statuses, key=lambda one: one.object.order)),
         owners,
-        (*warnings, *routes.warnings, *((one, problem) for (key, _), (one, problem) in refused.items()
-                                        if key == "upstreams")),
+        (*warnings, *gateways_of_others(objects), *routes.warnings,
+         *((one, problem) for (key, _), (one, problem) in refused.items() if key == "upstreams")),
     )  # fmt: skip
 
 

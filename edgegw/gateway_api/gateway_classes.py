@@ -1,13 +1,14 @@
 """GatewayClasses: which Gateways are ours, and what can be done for them."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from edgegw.gateway_api.compiled import CONTROLLER_NAME
 from edgegw.gateway_api.conditions import Conditions, ObjectStatus
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
 
-__all__ = ["SUPPORTED_FEATURES", "class_of", "class_statuses", "unusable_class"]
+__all__ = ["SUPPORTED_FEATURES", "class_of", "class_statuses", "gateways_of_others", "unusable_class"]
 
 #: Names of the Gateway API's features, as its conformance suite has them (``pkg/features``).
 SUPPORTED_FEATURES: Final = (
@@ -70,6 +71,14 @@ def class_of(gateway: Object, objects: Objects) -> str | None:
     name = str(gateway.spec.get("gatewayClassName") or "")
     found = objects.get(GATEWAY_API, "GatewayClass", "", name)
     return name if found is None or _is_ours(found) else None
+
+
+def gateways_of_others(objects: Objects) -> Iterator[tuple[Object, str]]:
+    """Give the Gateways that are not ours and why: no condition says anything of them, as long as we are alone."""
+    for gateway in objects.of_kind(GATEWAY_API, "Gateway"):
+        if class_of(gateway, objects) is None:
+            name = gateway.spec.get("gatewayClassName")
+            yield gateway, f"is not served: the controller of GatewayClass {name} is not {CONTROLLER_NAME}"
 
 
 def unusable_class(gateway: Object, objects: Objects) -> str:

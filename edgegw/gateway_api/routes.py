@@ -115,6 +115,9 @@ class _Compilation:
         used = translate(route, attached, findings)
         if attached:
             self._compiled.statuses.append(route_status(route, attached, findings))
+        else:
+            # No condition says it: a status has the conditions of parents that are ours.
+            findings.warn("is not served: its parentRefs name no Gateway that is served here")
         self._compiled.warnings += [(route, warning) for warning in findings.warnings]
         if findings.rejected:
             return
