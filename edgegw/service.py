@@ -302,7 +302,7 @@ class GatewayService(Service):
         _log.info("Reloading")
         self._notifier.reloading()
         try:
-            loaded = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._read_again)
+            loaded = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._load)
             if not self.running:
                 if loaded.environments is not None:
                     loaded.environments.stop()
@@ -331,11 +331,6 @@ class GatewayService(Service):
         self._notifier.ready(self._summary())
         _log.info("Reloaded: {summary}", summary=self._summary())
         return True
-
-    def _read_again(self) -> Loaded:
-        if self._watch is not None:
-            self._watch.catch_up()
-        return self._load()
 
     def _keep_old(self, faults: list[str]) -> None:
         self._faults = faults

@@ -101,10 +101,6 @@ class Watch(Service):
             self._timer.cancel()
             self._timer = None
 
-    def catch_up(self) -> None:
-        """Count what is there now as known, because it is about to be read anyway; may be called on any thread."""
-        self._known = look(self._paths)
-
     def _wait(self) -> None:
         if self.running:
             self._timer = self._reactor.callLater(self._interval, self._look)
