@@ -145,8 +145,9 @@ class WarningTests(LoadingTestCase):
     """What is odd in the native document, said of the objects that it comes from."""
 
     def test_missing_backend(self) -> None:
-        """The route's status says it, and nothing else does."""
-        self.assertEqual(self.warnings(gateway() + ROUTE), [])
+        """The route's condition says it, and nothing else does."""
+        said = "GRPCRoute default/app: ResolvedRefs is False (BackendNotFound): rules[0].backendRefs[0]: "
+        self.assertEqual(self.warnings(gateway() + ROUTE), [f"{said}there is no Service default/web"])
 
     def test_revocation_list_beside_a_ca(self) -> None:
         """It is not looked at, which nobody may take for granted."""
@@ -155,5 +156,5 @@ class WarningTests(LoadingTestCase):
         base = gateway("gw", f"listeners: [{listener}], {tls}") + json_of(secret("cert"), "Secret")
         for content, warned in ((CA.pem, False), (CA.pem + CRL, True)):
             found = self.warnings(base + json_of(config_map("ca", content), "ConfigMap"))
-            said = "Gateway default/gw: ConfigMap default/ca has a CRL in it, which is not used"
-            self.assertEqual(any(one.startswith(said) for one in found), warned, found)
+            said = [one for one in found if "ConfigMap default/ca has a CRL in it, which is not used" in one]
+            self.assertEqual([one.startswith("Gateway default/gw: ") for one in said], [True] * warned, found)

@@ -122,7 +122,7 @@ class WatchTests(SynchronousTestCase):
 
     def test_what_is_read_for_another_reason_is_not_told_again(self) -> None:
         (self.directory / "a.yaml").write_text("1", "utf-8")
-        self.watch.catch_up()
+        self.watched.note()
         self.reactor.pump([1.0] * 5)
         self.assertEqual(self.calls, [])
         (self.directory / "a.yaml").write_text("12", "utf-8")
