@@ -265,7 +265,7 @@ class ChangeTests(WatchedCase):
         self.assertEqual(await self.ask(client), (200, b"two"))
         await self.changed(lambda: self.write("grant.yaml", GRANT))
         self.assertEqual(await self.ask(client, "c.example"), (200, b"two"))
-        self.assertEqual(self.service.metrics.listener("default/gw/http").connections, 1)
+        await self.counted("http", client)
 
     async def test_http2(self) -> None:
         """A client of HTTP/2 is not told to go, and asks the new routes."""
@@ -277,6 +277,15 @@ class ChangeTests(WatchedCase):
         second = await client.get()
         self.assertEqual((second.status, bytes(second.body)), (200, b"two"))
         self.assertEqual((client.goaways, client.lost), ([], None))
+        await self.counted("strict", client)
+
+    async def counted(self, listener: str, client: Any) -> None:
+        """Check that a connection counts once, and no more when it is gone."""
+        metrics = self.service.metrics
+        counts = metrics.listener(f"default/gw/{listener}")
+        self.assertEqual((counts.connections, metrics.generations_draining), (1, 0))
+        client.transport.abortConnection()
+        await until(lambda: not counts.connections)
 
     async def test_secret(self) -> None:
         """A new certificate is shown at once by the listener that has it, and by no other."""

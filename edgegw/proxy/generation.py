@@ -335,7 +335,8 @@ class Generation:
     def hand_over(self, after: Generation) -> None:
         """Give idle connections to the generation that serves their ports now, where it has the same listeners."""
         for key, profile in self._profiles.items():
-            if (its := after._profiles.get(key)) is not None:
+            its = after._profiles.get(key)
+            if its is not None and _settings_of(self.gateway, key) == _settings_of(after.gateway, key):
                 hand_over(profile, its, after._judge_of)
 
     def retire(self) -> None:
@@ -398,3 +399,9 @@ def _take_plaintext(listeners: list[AnyListener], settings: PortSettings | None)
             listeners.remove(listener)
             return listener
     return None
+
+
+def _settings_of(gateway: Gateway, key: PortKey) -> list[PortSettings | SNIRouterUse]:
+    """Give what holds for a port as a whole: whom its PROXY headers are taken from, and its SNI router."""
+    every: list[PortSettings | SNIRouterUse] = [*gateway.ports, *gateway.sni_routers]
+    return [one for one in every if key in one.bindings]
