@@ -293,6 +293,19 @@ class HostileTests(ManifestCommandCase):
             ],
         )
 
+    def test_names_of_files(self) -> None:
+        """Names that are no UTF-8, or have line breaks in them, are told without harm."""
+        for name, shown in ((b"\xff", "\\udcff"), (b"a\nb", "a\\nb"), ("ü".encode(), "ü")):
+            path = os.fsencode(self.directory) + b"/" + name + b".yaml"
+            with open(path, "wb") as file:
+                file.write(DEPLOYMENT.encode())
+            status, output, errors = self.check()
+            self.assertEqual((status, errors), (0, ""))
+            (line,) = [line for line in output.splitlines() if "Deployment" in line]
+            self.assertEqual(line, f"{self.directory}/{shown}.yaml:1:1: warning: Deployment is not used")
+            output.encode()
+            os.remove(path)
+
     def test_linked_directories(self) -> None:
         """A directory that is a link is gone into, as where Kubernetes mounts a ConfigMap."""
         (self.directory / "..data").mkdir()

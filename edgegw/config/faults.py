@@ -49,7 +49,7 @@ class Fault:
         warning = "warning: " if self.severity is Severity.WARNING else ""
         path = f"{self.path}: " if self.path else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.file}:{self.line}:{self.column}: {warning}{path}{self.problem}{remedy}"
+        return f"{_printable(self.file)}:{self.line}:{self.column}: {warning}{path}{self.problem}{remedy}"
 
 
 class ConfigError(Exception):
