@@ -16,6 +16,9 @@ CASES ?= ../shared/conformance
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Whoever starts the gateway a hundred times, as the tests do, wants it compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test conformance lint bench docs clean
 .DELETE_ON_ERROR:
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
@@ -21,13 +21,16 @@ from edgegw.config import Fault, Loaded, load
 from edgegw.config.addresses import parse_hostname
 from edgegw.config.scalars import Unparsable
 from edgegw.environment import Environments
-from edgegw.gateway_api.compiled import Compiled
-from edgegw.gateway_api.loading import Manifests, ManifestSettings, load_manifests, parse_endpoints
 from edgegw.gateway_api.manifest_files import STANDARD_INPUT, is_stream, read_stream
+from edgegw.gateway_api.manifest_settings import ManifestSettings, parse_endpoints
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.registry import Registry
 from edgegw.tls.names import check_tls
 from edgegw.watching import Watched
+
+if TYPE_CHECKING:
+    from edgegw.gateway_api.compiled import Compiled
+    from edgegw.gateway_api.loading import Manifests
 
 __all__ = ["STANDARD_INPUT", "Configuration", "absolute_paths", "manifest_settings"]
 
@@ -59,6 +62,9 @@ class Configuration:
         else:
             self.directory = first if os.path.isdir(first) else os.path.dirname(first) or os.curdir
         if self._are_manifests():
+            # A native configuration has no use for what compiles manifests, which takes its time to import.
+            from edgegw.gateway_api.loading import Manifests
+
             self.manifests = Manifests(self.paths, ManifestSettings() if settings is None else settings, self._streams)
         files = [path for path in self.paths if path not in self._streams]
         #: The files and directories whose changes are taken over at once; a native file waits for SIGHUP.
@@ -119,6 +125,8 @@ class Configuration:
                     data=None if stream is None or stream.problem else stream.data,
                 )  # fmt: skip
             else:
+                from edgegw.gateway_api.loading import load_manifests
+
                 loaded, compiled = load_manifests(
                     self.manifests, self.directory, check_tls=check_tls, now=now, find_plugins=Registry,
                     make_environment=environments.make,
@@ -166,9 +174,7 @@ def manifest_settings(
         endpoints = parse_endpoints(resolve)
     except ValueError as error:
         raise ValueError(f"--resolve: {error}") from None
-    return ManifestSettings(
-        endpoints, domain, pool, _host_addresses(), _addresses_of, _address_problem
-    )
+    return ManifestSettings(endpoints, domain, pool, _host_addresses, _addresses_of, _address_problem)
 
 
 def _host_addresses() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from edgegw.gateway_api import loading
 from edgegw.gateway_api.compiled import Compiled, Surroundings
 from edgegw.gateway_api.compiling import Refused, compile_objects
 from edgegw.gateway_api.conditions import Conditions, ObjectStatus
-from edgegw.gateway_api.loading import parse_endpoints
+from edgegw.gateway_api.manifest_settings import parse_endpoints
 from edgegw.gateway_api.manifests import read_objects_text
 from edgegw.gateway_api.objects import Object, Objects
 from edgegw.gateway_api.settings import SETTINGS_KEYS

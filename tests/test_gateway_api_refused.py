@@ -8,7 +8,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from edgegw.config.native import Loaded
-from edgegw.gateway_api.loading import Manifests, ManifestSettings, load_manifests
+from edgegw.gateway_api.loading import Manifests, load_manifests
+from edgegw.gateway_api.manifest_settings import ManifestSettings
 from edgegw.gateway_api.objects import Object
 from edgegw.model import TLSMode
 from tests.config_documents import CA

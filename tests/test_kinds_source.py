@@ -277,7 +277,7 @@ class ConfigurationTests(ConfigTestCase):
         )  # fmt: skip
         self.assert_faults(
             self.document("{}"),
-            (3, 25, self.path, "has no certificate; give certificate: the path of a file; or a source of both"),
+            (3, 25, self.path, "no certificate; give certificate: the path of a PEM file, or PEM; or a source of both"),
             (3, 25, self.path, "has no private_key"),
             **self.options(),
         )

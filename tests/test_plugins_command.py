@@ -156,7 +156,7 @@ class OneTests(PluginsCase):
         printed = self.plugins("coloured", columns=80)
         self.assertEqual((printed.status, printed.errors), (0, ""))
         for part in (
-            "coloured (policy) from ", "version 7.1\n", "Look at the colour of a client.\n",
+            "coloured (policy) from", "/plugins/coloured.py,", "version 7.1\n", "Look at the colour of a client.\n",
             "* It is seen from afar, and what is seen from afar is told in a long item of\n  this list, which",
             "\n    policies:\n      - coloured: {parts: [{name: a}]}\n",
             "It waits for something", "judges clients without a certificate", "are kept for 5m.",

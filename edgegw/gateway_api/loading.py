@@ -6,55 +6,33 @@ Whoever wrote the part is told so in its status, and everything else is served w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define, evolve
 
-from edgegw.config.endpoints import parse_upstream_endpoint
 from edgegw.config.faults import ConfigError, Fault, Report, Severity
 from edgegw.config.native import FindPlugins, Loaded, load_document
 from edgegw.config.policies import MakeEnvironment
-from edgegw.config.scalars import Unparsable
 from edgegw.config.tls_parameters import CheckTLS
 from edgegw.gateway_api.compiled import Compiled, Surroundings
 from edgegw.gateway_api.compiling import compile_objects
 from edgegw.gateway_api.gateway_addresses import named_addresses, wants_address
 from edgegw.gateway_api.manifest_files import Stream
+from edgegw.gateway_api.manifest_settings import ManifestSettings
 from edgegw.gateway_api.manifests import read_objects
 from edgegw.gateway_api.native_nodes import node_of, said
 from edgegw.gateway_api.objects import GATEWAY_API, Object, Objects
-from edgegw.gateway_api.schema_terms import NAMESPACE
 from edgegw.gateway_api.seen_before import SeenBefore
 from edgegw.gateway_api.status_warnings import status_warnings
 from edgegw.gateway_api.upstreams import CLOSING
 
-__all__ = ["ManifestSettings", "Manifests", "load_manifests", "parse_endpoints"]
+__all__ = ["Manifests", "load_manifests"]
 
 #: Each round leaves out what the one before found fault with; more than a few are a fault of the compiler.
 _MOST_ROUNDS: Final = 8
 _PART: Final = re.compile(r"(listeners|routes|tls_routes|tcp_routes|upstreams)\[(\d+)\]")
-
-
-@frozen
-class ManifestSettings:
-    """What the command line says of manifests.
-
-    :ivar endpoints: see :class:`~edgegw.gateway_api.compiled.Surroundings`, as for ``cluster_domain`` and
-        ``host_addresses``.
-    :ivar address_pool: has an address for each Gateway that names none; ``None`` gives such Gateways all addresses.
-    :ivar look_up: gives the IP addresses of a name that a Gateway has as its address.
-    :ivar address_problem: says why this machine cannot listen on an IP address; empty if it can.
-    """
-
-    endpoints: Mapping[tuple[str, str], tuple[str, ...]] = Factory(dict)
-    cluster_domain: str = "cluster.local"
-    address_pool: IPv4Network | IPv6Network | None = None
-    host_addresses: tuple[str, ...] = ("127.0.0.1",)
-    look_up: Callable[[str], tuple[str, ...]] = lambda _: ()
-    address_problem: Callable[[str], str] = lambda _: ""
 
 
 @define(eq=False)
@@ -129,7 +107,7 @@ def _surroundings(manifests: Manifests, objects: Objects) -> Surroundings:
     wanted = {*addresses, *filter(None, given.values()), *(one for several in found.values() for one in several)}
     problems = {address: settings.address_problem(address) for address in sorted(wanted)}
     return Surroundings(
-        settings.endpoints, settings.cluster_domain, given, settings.host_addresses, found,
+        settings.endpoints, settings.cluster_domain, given, settings.host_addresses(), found,
         {address: problem for address, problem in problems.items() if problem},
     )  # fmt: skip
 
@@ -184,23 +162,3 @@ def _warning(owner: Object, problem: str) -> Fault:
     if owner.source is not None:
         file, (line, column, _) = owner.source.file, owner.source.place(("metadata", "name"))
     return Fault(file, line, column, str(owner), problem, severity=Severity.WARNING)
-
-
-def parse_endpoints(texts: Iterable[str]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Read what ``--resolve`` says: ``NAME.NAMESPACE=HOST:PORT``, again for each further endpoint.
-
-    :raises ValueError: with what is wrong.
-    """
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for text in texts:
-        service, equals, endpoints = text.partition("=")
-        name, dot, namespace = service.partition(".")
-        if not (equals and NAMESPACE.takes(name) and dot and NAMESPACE.takes(namespace)):
-            raise ValueError(f"{text!r} is not NAME.NAMESPACE=HOST:PORT, as httpbin.httpbin=127.0.0.1:8000")
-        for endpoint in endpoints.split(","):
-            try:
-                parse_upstream_endpoint(endpoint.strip())
-            except Unparsable as error:
-                raise ValueError(f"{text!r}: {endpoint!r} {error}; {error.remedy}") from None
-        found[namespace, name] = (*found.get((namespace, name), ()), *endpoints.split(","))
-    return found
