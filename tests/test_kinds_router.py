@@ -1,9 +1,9 @@
 """SNI routers as plugins: what an author writes, and what a configuration says of them."""
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
@@ -163,13 +163,12 @@ class DecoratorTests(SynchronousTestCase):
     def test_in_a_file(self) -> None:
         """A router in a file of a plugin directory is found."""
         folder = Path(mkdtemp(prefix="edgegw-"))
-        self.addCleanup(os.rmdir, folder)
+        self.addCleanup(rmtree, folder)
         file = folder / "mine.py"
         file.write_text(
             "from edgegw.api import sni_router\n\n@sni_router('mine')\ndef mine(hello, address):\n"
             "    \"\"\"Do nothing.\"\"\"\n"
         )
-        self.addCleanup(os.unlink, file)
         file.chmod(0o644)
         registry = Registry([str(folder)])
         found = registry.find("sni_router", "mine")
