@@ -233,7 +233,7 @@ class AnyText(ConfigTestCase):
                 self.assertTrue(1 <= fault.line <= lines + 1 and fault.column >= 1, str(fault))
                 self.assertNotIn("\n", str(fault))
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(_SOUP)
     def test_soup(self, text: str) -> None:
         """YAML's marks and the document's words in any order."""
@@ -245,7 +245,7 @@ class AnyText(ConfigTestCase):
         """Any bytes."""
         self._try(content)
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(_TREES)
     def test_trees(self, tree: object) -> None:
         """Well-formed documents of any shape."""

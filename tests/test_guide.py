@@ -67,4 +67,4 @@ class GuideTests(SynchronousTestCase):
         folder = new_folder(self)
         bin_ = make_environment(folder / "environment")
         install(bin_, [wheel()], folder)
-        self.follow(bin_ / "python", clean_environment())
+        self.follow(bin_ / "python", {**clean_environment(), "VERSIONS": "2"})

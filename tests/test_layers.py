@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from attrs import frozen
@@ -104,8 +105,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"observe", "policy_chain", "policy_step", "proxy", "registry", "tcp", "tls"},
     "cli": CONTRACTS
     | {
-        "config", "configuration", "demo", "descriptors", "manifest_arguments", "observe", "openssl_conf", "proxy",
-        "reactor", "registry", "service", "tap",
+        "config", "configuration", "demo", "descriptors", "garbage", "manifest_arguments", "observe", "openssl_conf",
+        "proxy", "reactor", "registry", "service", "tap",
     },
     "gateway_api_commands": CONTRACTS | {"config", "descriptors", "gateway_api", "tap"},
     "status_command": CONTRACTS | {"config", "descriptors", "gateway_api", "manifest_arguments"},
@@ -136,18 +137,24 @@ class Import:
         return f"{self.module}:{self.line} imports {self.imported}"
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Parse a file of the package, once for all tests."""
+    return ast.parse(path.read_text())
+
+
 def module_name(path: Path) -> str:
     """Give the dotted name of a file of the package."""
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_in(source: str, module: str, package: str) -> Iterator[Import]:
-    """Find every import in a module's text, with the absolute name of what each one asks for.
+def imports_in(tree: ast.Module, module: str, package: str) -> Iterator[Import]:
+    """Find every import in a module, with the absolute name of what each one asks for.
 
     :param package: what a relative import of the module starts from.
     """
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(module, alias.name, node.lineno)
@@ -165,9 +172,10 @@ def imports_of(path: Path) -> Iterator[Import]:
     """Find every import of a file of the package."""
     module = module_name(path)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return imports_in(path.read_text(), module, package)
+    return imports_in(tree_of(path), module, package)
 
 
+@cache
 def all_imports() -> list[Import]:
     """Find every import of the package."""
     return [found for path in sorted(PACKAGE.rglob("*.py")) for found in imports_of(path)]
@@ -211,8 +219,7 @@ class ImportTests(SynchronousTestCase):
         """Importing a module of the gateway never installs a reactor: a caller's choice of one holds."""
         wrong = []
         for path in sorted(PACKAGE.rglob("*.py")):
-            tree = ast.parse(path.read_text())
-            for node in tree.body:
+            for node in tree_of(path).body:
                 if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
                     wrong += [f"{path}:{node.lineno}" for alias in node.names if alias.name == "reactor"]
         self.assertEqual(wrong, [])
@@ -220,7 +227,7 @@ class ImportTests(SynchronousTestCase):
     def test_the_walk_sees_every_spelling(self) -> None:
         """Imports inside functions, of modules, of names and relative ones are all found."""
         source = "def f():\n    from edgegw import tls\n    import edgegw.proxy.x\n    from ..y import z\n"
-        found = {found.imported for found in imports_in(source, "edgegw.wire.made_up", "edgegw.wire")}
+        found = {found.imported for found in imports_in(ast.parse(source), "edgegw.wire.made_up", "edgegw.wire")}
         self.assertEqual(found, {"edgegw.tls", "edgegw.proxy.x", "edgegw.y.z"})
 
 
@@ -244,7 +251,7 @@ class ModuleTests(SynchronousTestCase):
     def test_every_package_and_module_says_what_it_is(self) -> None:
         """Each file opens with a docstring."""
         silent = [
-            module_name(path) for path in PACKAGE.rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text()))
+            module_name(path) for path in PACKAGE.rglob("*.py") if not ast.get_docstring(tree_of(path))
         ]
         self.assertEqual(silent, [])
 
@@ -254,7 +261,7 @@ class ModuleTests(SynchronousTestCase):
         wrong = [
             f"{module_name(path)}.{node.name}"
             for path in PACKAGE.rglob("*.py")
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(tree_of(path))
             if isinstance(node, ast.ClassDef) and node.name.endswith(words)
         ]
         self.assertEqual(wrong, [])

@@ -366,7 +366,7 @@ class OrderTests(SynchronousTestCase):
         st.sampled_from(["/", "/x", "/x/", "/x/y", "/x/y/z", "/y", "/q"]), st.sampled_from(["GET", "POST"]),
         _pairs, _pairs, st.dictionaries(st.sampled_from("st"), st.sampled_from("123")),
     )
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def test_as_written_down(
         self, entries: list[tuple[tuple[str, ...], RouteMatch]], host: str | None, path: str, method: str,
         headers: list[tuple[str, str]], query: list[tuple[str, str]], attributes: dict[str, str],
