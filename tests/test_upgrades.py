@@ -184,7 +184,7 @@ class TunnelTests(UpgradeCase):
         await self.start()
         talk = await self.upgraded()
         talk.transport.pauseProducing()
-        data = b"x" * 30_000_000
+        data = b"x" * 12_000_000
         self.client.send(data)
         far = self.tunnel()._far
         await until(lambda: far.producerPaused)
@@ -197,7 +197,7 @@ class TunnelTests(UpgradeCase):
         await self.start()
         talk = await self.upgraded()
         self.client.transport.pauseProducing()
-        data = b"x" * 30_000_000
+        data = b"x" * 12_000_000
         talk.transport.write(data)
         near = self.tunnel().transport
         await until(lambda: near.producerPaused)
