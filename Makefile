@@ -37,7 +37,7 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/compare.py --target edgegw='$(CURDIR)/benchmarks/edgegw-target {dir} {port}' \
-	  --only new,new-rsa,new-12,resume,keep,plain,down,up,idle $(BENCH)
+	  --only new,new-rsa,new-12,resume,keep,plain,down,up,pass,pass-down,h2,idle $(BENCH)
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build
