@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,7 +13,7 @@ from edgegw.config.native import Loaded
 from edgegw.gateway_api.loading import Manifests, load_manifests
 from edgegw.gateway_api.manifest_settings import ManifestSettings
 from edgegw.gateway_api.objects import Object
-from edgegw.model import TLSMode
+from edgegw.model import TLSMode, UnmatchedName
 from tests.config_documents import CA
 from tests.gateway_objects import config_map, secret, standing
 
@@ -48,6 +50,10 @@ def https(name: str, hostname: str = "", cert: str = "cert", options: str = "", 
     place = f", hostname: {hostname}" if hostname else ""
     tls = f"tls: {{certificateRefs: [{{name: {cert}}}], options: {{{options}}}}}"
     return f"{{name: {name}, port: {port}, protocol: HTTPS{place}, {tls}}}"
+
+
+def _programmed(listener: Mapping[str, Any]) -> bool:
+    return standing(listener["conditions"])["Programmed"][0] == "True"
 
 
 class LoadingTestCase(SynchronousTestCase):
@@ -127,6 +133,34 @@ class RefusedTests(LoadingTestCase):
         )
         self.assertIn("there is no policy unheard_of", message)
 
+    def test_by_their_gateway(self) -> None:
+        """Nor does another Gateway's, or one on another address, and who names nobody finds what is served."""
+        nothing = "infrastructure: {parametersRef: {group: example.com, kind: Parameters, name: p}}, "
+        here, both = ("addresses: [{value: 127.0.0.2}], ", "addresses: [{value: 127.0.0.2}, {value: 127.0.0.3}], ")
+        wild, own = https("wild", "'*.a.example'"), https("own", "x.a.example")
+        late = https("late", "y.a.example", options="edgegw.io/policies: '[{unheard_of: {}}]'")
+        text = (
+            gateway("a", f"{nothing}{here}listeners: [{https('refused', 'r.a.example')}]")
+            + gateway("b", f"{here}listeners: [{own}]")
+            + gateway("c", f"{both}listeners: [{wild}, {own}, {late}]")
+            + json_of(secret("cert"), "Secret")
+        )
+        loaded = self.load(text)
+        self.assertEqual(
+            {one.name: one.mode is TLSMode.TERMINATE for one in loaded.gateway.listeners},
+            {
+                "default/a/refused": False, "default/b/own": True, "default/c/own/127.0.0.3": False,
+                "default/c/wild/127.0.0.2": True, "default/c/wild/127.0.0.3": True,
+                "default/c/late/127.0.0.2": False, "default/c/late/127.0.0.3": False,
+            },
+        )  # fmt: skip
+        self.assertEqual(
+            {one.bindings: one.unmatched_name for one in loaded.gateway.ports},
+            dict.fromkeys([((f"127.0.0.{n}", 443),) for n in (2, 3)], UnmatchedName.DEFAULT_CERTIFICATE),
+        )
+        statuses = {one.object.name: one.status for one in loaded.statuses}
+        self.assertEqual([one["name"] for one in statuses["c"]["listeners"] if _programmed(one)], ["wild"])
+        self.assertEqual(standing(statuses["a"]["listeners"][0]["conditions"])["Programmed"], ("False", "Invalid"))
 
     def test_port_of_the_admin_listener(self) -> None:
         """It is not to be had twice."""

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from edgegw.api import Accept, Peer, Verdict, policy
-from edgegw.model import Gateway, PolicyNot, PolicyUse, PortSettings, UnmatchedName
+from edgegw.model import Gateway, IdentityMatch, PolicyNot, PolicyUse, PortSettings, RouteMatch, UnmatchedName
 from edgegw.policies.hashes import CertificateHash, CertificateHashConfig
 from edgegw.proxy.generation import Generation
 from edgegw.testing import FakeEnvironment
@@ -39,6 +39,13 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n"
 @policy("anyone")
 def anyone(peer: Peer) -> Verdict:
     """Let everyone in."""
+    return Accept()
+
+
+@policy("reader", needs_chain=True)
+def reader(peer: Peer) -> Verdict:
+    """Let in whose chain is known."""
+    assert peer.certificates
     return Accept()
 
 
@@ -161,6 +168,19 @@ class HandingOverTests(TestCase):
         key = model.listeners[0].address, model.listeners[0].port
         after = evolve(self.moved(model), ports=(PortSettings((key,), UnmatchedName.CLOSE),))
         self.assertEqual(await self.goes_on(model, after), b"")
+
+    async def test_clients_that_are_not_known_enough(self) -> None:
+        """New rules that read what was not kept of a client get it from a new handshake."""
+        model = self.model()
+        (route,) = model.routes
+        (rule,) = route.rules
+        asking = PolicyUse(reader, reader.build(None, None), None)  # type: ignore[arg-type]
+        matches = (RouteMatch(identity=(IdentityMatch("ja4", "none"),)),)
+        for more in (evolve(rule, policies=(asking,)), evolve(rule, matches=matches)):
+            routes = (evolve(route, rules=(rule, more)),)
+            after = evolve(self.moved(model), routes=routes)
+            self.assertEqual(await self.goes_on(model, after), b"")
+            self.assertIn(b"new", await self.goes_on(evolve(model, routes=routes), after))
 
     async def test_busy(self) -> None:
         """Who has begun with a request has it answered by what it began with, and comes again; others go on."""

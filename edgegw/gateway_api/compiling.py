@@ -12,7 +12,7 @@ from edgegw.gateway_api.grants import Grants
 from edgegw.gateway_api.objects import KeyOfObject, Object, Objects
 from edgegw.gateway_api.routes import CompiledRoutes, compile_routes
 from edgegw.gateway_api.settings import settings_of
-from edgegw.gateway_api.shared_ports import stand_in
+from edgegw.gateway_api.shared_ports import stand_in, unmatched_names
 
 __all__ = ["Refused", "compile_objects"]
 
@@ -39,6 +39,7 @@ def compile_objects(objects: Objects, surroundings: Surroundings, refused: Refus
     document: dict[str, Any] = {
         **settings,
         "listeners": listeners,
+        "ports": unmatched_names(listeners, gateways.owners),
         "routes": routes.routes,
         "tls_routes": routes.tls_routes,
         "tcp_routes": routes.tcp_routes,

@@ -75,8 +75,9 @@ def compile_gateways(objects: Objects, grants: Grants, surroundings: Surrounding
         ]
         if state.conditions.is_false("Accepted"):
             state.addresses = []
-            for listener in state.listeners:
-                not_programmed(listener, "its Gateway is not accepted")
+            for candidate in candidates:
+                not_programmed(candidate.listener, "its Gateway is not accepted")
+                ports.refuse(candidate)
             continue
         for candidate in candidates:
             if not addresses:

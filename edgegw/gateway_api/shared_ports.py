@@ -12,7 +12,7 @@ from edgegw.gateway_api.distinct_listeners import FAMILIES, covered
 from edgegw.gateway_api.listener_state import ListenerState
 from edgegw.gateway_api.native_listeners import not_programmed
 
-__all__ = ["Candidate", "SharedPorts", "stand_in"]
+__all__ = ["Candidate", "SharedPorts", "stand_in", "unmatched_names"]
 
 #: Stands for a listener that is not served, so that its clients do not come in by a less specific one.
 _REFUSES: Final[dict[str, dict[str, Any]]] = {
@@ -65,18 +65,28 @@ class SharedPorts:
             if problems:
                 listener.conditions.false("Accepted", "PortUnavailable", problems[0])
                 not_programmed(listener, problems[0])
+                self.refuse(candidate)
                 return
+        if candidate.entry is None:
+            self.refuse(candidate)
+            return
         for address in candidate.addresses:
             name = _native_name(listener, address, len(candidate.addresses) > 1)
-            if candidate.entry is None:
-                self._broken.append((listener, address, name))
-                continue
             place = {} if address is None else {"address": address}
             self.listeners.append({"name": name, **place, **candidate.entry})
             self.owners[name] = listener
             listener.native.append(name)
             on_port = self._by_port.setdefault(listener.port, {})
             on_port.setdefault(address, _Binding(FAMILIES[listener.protocol])).by_hostname[listener.hostname] = listener
+
+    def refuse(self, candidate: Candidate) -> None:
+        """Leave a listener out on all of its Gateway's addresses; see :meth:`refuse_broken`."""
+        listener = candidate.listener
+        if listener.protocol not in FAMILIES:
+            return
+        several = len(candidate.addresses) > 1
+        for address in candidate.addresses:
+            self._broken.append((listener, address, _native_name(listener, address, several)))
 
     def _taken(self, listener: ListenerState, address: str | None) -> str:
         """Say which listener of another Gateway has what this one wants; empty if none has."""
@@ -126,6 +136,33 @@ def stand_in(entry: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> d
         if same and FAMILIES[other["protocol"]] == family and covered(hostname, other.get("hostname")):
             return {**place, "hostname": hostname, **_REFUSES[family]}
     return None
+
+
+def unmatched_names(
+    listeners: Iterable[Mapping[str, Any]], owners: Mapping[str, ListenerState]
+) -> list[dict[str, Any]]:
+    """Give ``ports`` of the native document: clients without a name find what they would without names being refused.
+
+    What stands in passes TLS through, and where that is done names that no listener takes are turned away.
+
+    :param listeners: native ones, and what stands in for others.
+    :param owners: the listener that each is made of, by its name.
+    """
+    by_place: dict[tuple[str | None, int], list[Mapping[str, Any]]] = {}
+    for one in listeners:
+        if "tls" in one:
+            by_place.setdefault((one.get("address"), one["port"]), []).append(one)
+    found = []
+    for (address, port), group in by_place.items():
+        served = [one for one in group if one["name"] in owners[one["name"]].native]
+        if served and len(served) < len(group) and all(one.get("hostname") and not _passes(one) for one in served):
+            place = {} if address is None else {"address": address}
+            found.append({**place, "port": port, "unmatched_name": "default_certificate"})
+    return found
+
+
+def _passes(entry: Mapping[str, Any]) -> bool:
+    return bool(entry["tls"].get("mode") == "Passthrough")
 
 
 def _overlapping(on_port: dict[str | None, _Binding], address: str | None) -> Iterator[tuple[str | None, _Binding]]:

@@ -336,7 +336,9 @@ class Generation:
         """Give idle connections to the generation that serves their ports now, where it has the same listeners."""
         for key, profile in self._profiles.items():
             its = after._profiles.get(key)
-            if its is not None and _settings_of(self.gateway, key) == _settings_of(after.gateway, key):
+            if its is None or profile.unmatched is not its.unmatched:
+                continue
+            if _settings_of(self.gateway, key) == _settings_of(after.gateway, key):
                 hand_over(profile, its, after._judge_of)
 
     def retire(self) -> None:
@@ -401,7 +403,8 @@ def _take_plaintext(listeners: list[AnyListener], settings: PortSettings | None)
     return None
 
 
-def _settings_of(gateway: Gateway, key: PortKey) -> list[PortSettings | SNIRouterUse]:
-    """Give what holds for a port as a whole: whom its PROXY headers are taken from, and its SNI router."""
-    every: list[PortSettings | SNIRouterUse] = [*gateway.ports, *gateway.sni_routers]
-    return [one for one in every if key in one.bindings]
+def _settings_of(gateway: Gateway, key: PortKey) -> tuple[Any, ...]:
+    """Give what holds for a port as a whole: whom its PROXY headers are taken from, its plain text, its SNI router."""
+    settings = next((one for one in gateway.ports if key in one.bindings), PortSettings(()))
+    routers = [one for one in gateway.sni_routers if key in one.bindings]
+    return settings.proxy_protocol, settings.plaintext_listener, routers

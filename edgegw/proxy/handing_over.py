@@ -31,6 +31,9 @@ def hand_over(before: PortProfile, after: PortProfile, find: Callable[[TLSServer
     """
     if after.held is not before.held or after.secure is not before.secure:
         return
+    if after.fingerprints and not before.fingerprints:
+        # Nobody has looked at them while there was something to see.
+        return
     same: dict[tuple[int, int], bool] = {}
     for transport in tuple(before.transports):
         protocol = transport.protocol
@@ -45,7 +48,7 @@ def hand_over(before: PortProfile, after: PortProfile, find: Callable[[TLSServer
             continue
         listeners = id(old), id(new)
         if listeners not in same:
-            same[listeners] = new.site is not None and _facts(old.model) == _facts(new.model)
+            same[listeners] = new.site is not None and _knows(old, new) and _facts(old.model) == _facts(new.model)
         if not same[listeners]:
             continue
         before.deadlines.forget(transport)
@@ -55,6 +58,13 @@ def hand_over(before: PortProfile, after: PortProfile, find: Callable[[TLSServer
         if isinstance(transport, TLSServer):
             transport.judge = cast(TLSListener, new)
         protocol.move(new.site)
+
+
+def _knows(old: TLSListener | PlainListener, new: TLSListener | PlainListener) -> bool:
+    """Whether what the new configuration's rules ask about clients was kept by the old one, which had other rules."""
+    if not isinstance(old, TLSListener) or not isinstance(new, TLSListener):
+        return True
+    return old.verification.keeps_verified or not new.verification.keeps_verified
 
 
 def _facts(listener: Listener) -> tuple[Any, ...]:

@@ -160,6 +160,7 @@ class ClientVerification:
     :param keep_verified: whether it is to have the chain that was verified.
     :param clock: the time to judge by.
     :ivar policies: see above.
+    :ivar keeps_verified: ``keep_verified``.
     :ivar tickets: whether sessions may be resumed: not where a chain is needed, which no ticket has.
     """
 
@@ -187,7 +188,7 @@ class ClientVerification:
         if validation is not None:
             tries = max(tries, namesakes(validation))
         self._alternatives = Alternatives(validation, tries) if tries and validation is not None else None
-        self._keep_verified = keep_verified
+        self.keeps_verified = keep_verified
         self._needs_chain = keep_verified or (policies is not None and policies.needs_chain)
         self._bare = not (keep_chain or keep_verified)
         #: Whether faults of a chain do not end the handshake.
@@ -401,9 +402,9 @@ class ClientVerification:
         self, hearing: Hearing, leaf: Certificate, chain: tuple[Certificate, ...], fault: Reject | None
     ) -> Identity | Reject:
         if fault is None:
-            if not chain and not self._keep_verified and hearing.identity is not None:
+            if not chain and not self.keeps_verified and hearing.identity is not None:
                 return hearing.identity
-            kept = hearing.chain if self._keep_verified else None
+            kept = hearing.chain if self.keeps_verified else None
             return Identity(CertificateStatus.VERIFIED, leaf, chain, kept)
         if self._fallback:
             return Identity(CertificateStatus.UNVERIFIED, leaf, chain)
