@@ -18,7 +18,7 @@ from edgegw.config.faults import Fault, Severity
 from edgegw.configuration import Configuration, manifest_settings
 from edgegw.gateway_api import loading
 from edgegw.gateway_api.compiled import Compiled, Surroundings
-from edgegw.gateway_api.compiling import Refused, compile_objects
+from edgegw.gateway_api.compiling import STANDING_IN, Refused, compile_objects
 from edgegw.gateway_api.conditions import Conditions, ObjectStatus
 from edgegw.gateway_api.manifest_settings import parse_endpoints
 from edgegw.gateway_api.manifests import read_objects_text
@@ -241,8 +241,12 @@ class CompilingTests(LoadedCase):
         compiled = self.compiled({part: (owners[part], f"no {part[0]}") for part in parts})
         self.assertEqual([one["name"] for one in compiled.document["listeners"]], ["default/gw/b"])
         self.assertEqual(
-            [(one["name"], one["listeners"]) for one in compiled.document["routes"]], [("default/s", ["default/gw/b"])]
+            [(one["name"], one["listeners"]) for one in compiled.document["routes"]],
+            [("default/r", ["default/gw/b"]), ("default/s", ["default/gw/b"])],
         )
+        self.assertEqual(compiled.document["routes"][0]["rules"][0]["fixed_response"], {"status": 500})
+        again = self.compiled(dict.fromkeys((parts[1], (STANDING_IN, "r")), (owners["routes", "default/r"], "no")))
+        self.assertEqual([one["name"] for one in again.document["routes"]], ["default/s"])
         self.assertEqual(
             compiled.document["upstreams"], [{"name": "default/svc:80", "backend": {"respond": {"status": 500}}}]
         )

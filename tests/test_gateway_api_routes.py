@@ -205,11 +205,14 @@ class RouteTests(RouteTestCase):
         self.assertEqual(compiled.conditions("app", parent=1), refused)
 
     def test_broken_route(self) -> None:
-        """A route of which no rule can be had is not accepted, and is attached to nothing."""
+        """A route of which no rule can be had is not accepted; other routes do not answer what it would have."""
         conditions = self.refused("filters: [{type: Brew}], " + WEB)
         self.assertEqual(conditions["Accepted"], ("False", "UnsupportedValue"))
         self.assertNotIn("PartiallyInvalid", conditions)
         self.assertEqual(self.compiled.attached, {"http": 0})
+        (native,) = self.compiled.routes.routes
+        self.assertEqual([one["fixed_response"] for one in native["rules"]], [{"status": 500}])
+        self.refused("matches: [{path: {type: RegularExpression, value: '(?=a)'}}], " + WEB)
         self.assertEqual(self.compiled.routes.routes, [])
 
     def test_rule_names(self) -> None:

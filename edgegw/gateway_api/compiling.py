@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from edgegw.gateway_api.compiled import Compiled, Surroundings
 from edgegw.gateway_api.gateway_classes import class_statuses, gateways_of_others
@@ -14,10 +14,12 @@ from edgegw.gateway_api.routes import CompiledRoutes, compile_routes
 from edgegw.gateway_api.settings import settings_of
 from edgegw.gateway_api.shared_ports import stand_in, unmatched_names
 
-__all__ = ["Refused", "compile_objects"]
+__all__ = ["STANDING_IN", "Refused", "compile_objects"]
 
 #: Parts of the native document that cannot be had, by their list's key and name, with what is wrong and whose they are.
 Refused = Mapping[tuple[str, str], tuple[Object, str]]
+#: In place of a list's key: what answers the requests of a route that cannot be had.
+STANDING_IN: Final = "standing in"
 
 
 def compile_objects(objects: Objects, surroundings: Surroundings, refused: Refused | None = None) -> Compiled:
@@ -33,7 +35,8 @@ def compile_objects(objects: Objects, surroundings: Surroundings, refused: Refus
     rejected: dict[KeyOfObject, str] = {
         owner.key: problem for (key, _), (owner, problem) in refused.items() if key.endswith("routes")
     }
-    routes = compile_routes(objects, grants, gateways.states, surroundings, rejected=rejected)
+    silent = {owner.key for (key, _), (owner, _) in refused.items() if key == STANDING_IN}
+    routes = compile_routes(objects, grants, gateways.states, surroundings, rejected=rejected, silent=silent)
     upstreams = _reached(routes, refused)
     settings_object, settings, warnings = settings_of(objects)
     document: dict[str, Any] = {

@@ -17,7 +17,7 @@ from edgegw.config.native import FindPlugins, Loaded, load_document
 from edgegw.config.policies import MakeEnvironment
 from edgegw.config.tls_parameters import CheckTLS
 from edgegw.gateway_api.compiled import Compiled, Surroundings
-from edgegw.gateway_api.compiling import compile_objects
+from edgegw.gateway_api.compiling import STANDING_IN, compile_objects
 from edgegw.gateway_api.gateway_addresses import named_addresses, wants_address
 from edgegw.gateway_api.manifest_files import Stream
 from edgegw.gateway_api.manifest_settings import ManifestSettings
@@ -115,16 +115,24 @@ def _surroundings(manifests: Manifests, objects: Objects) -> Surroundings:
 def _refuse(error: ConfigError, compiled: Compiled, refused: dict[tuple[str, str], tuple[Object, str]]) -> bool:
     """Note which parts have faults; false if a fault is in none, or in one that is left out already."""
     parts: dict[tuple[str, str], list[str]] = {}
+    owners: dict[tuple[str, str], Object] = {}
     for fault in error.faults:
         if fault.severity is Severity.WARNING:
             continue
         part = _part(fault, compiled)
-        if part is None or part in refused or part not in compiled.owners:
+        if part is None or part not in compiled.owners:
+            return False
+        owners[part] = compiled.owners[part]
+        if part in refused and part[0] == "routes":
+            # What stands for the route is not to be had either.
+            part = (STANDING_IN, part[1])
+            owners[part] = compiled.owners["routes", part[1]]
+        if part in refused:
             return False
         where = _PART.sub("", fault.path, count=1).lstrip(".")
         parts.setdefault(part, []).append(said(evolve(fault, path=where)))
     for part, texts in parts.items():
-        refused[part] = compiled.owners[part], "; ".join(dict.fromkeys(texts))
+        refused[part] = owners[part], "; ".join(dict.fromkeys(texts))
     return bool(parts)
 
 

@@ -55,14 +55,16 @@ def compile_routes(
     surroundings: Surroundings,
     injected: AbstractSet[str] = _INJECTED,
     rejected: Mapping[KeyOfObject, str] | None = None,
+    silent: AbstractSet[KeyOfObject] = frozenset(),
 ) -> CompiledRoutes:
     """Compile all routes, and count them in at the listeners that they are attached to.
 
     :param gateways: whose listeners know their host names, the kinds of routes that they take and their native names.
     :param injected: lower-case names of headers in which listeners tell upstreams who calls, which no rule may change.
     :param rejected: routes that cannot be had, for reasons that are known already.
+    :param silent: those among them whose requests cannot even be answered with 500.
     """
-    return _Compilation(objects, grants, gateways, surroundings, injected, rejected or {}).all()
+    return _Compilation(objects, grants, gateways, surroundings, injected, rejected or {}, silent).all()
 
 
 class _Compilation:
@@ -74,9 +76,11 @@ class _Compilation:
         surroundings: Surroundings,
         injected: AbstractSet[str],
         rejected: Mapping[KeyOfObject, str],
+        silent: AbstractSet[KeyOfObject],
     ) -> None:
         self._objects = objects
         self._rejected = rejected
+        self._silent = silent
         self._gateways = {(one.gateway.namespace, one.gateway.name): one for one in gateways}
         self._injected = injected
         services = Services(objects, surroundings)
@@ -147,7 +151,7 @@ class _Compilation:
             )
             rules = translation.rules()
             used += translation.used
-            if not served or not rules or findings.rejected:
+            if not served or not rules or route.key in self._silent:
                 continue
             same = next((others for others_rules, others in written if others_rules == rules), None)
             if same is None:

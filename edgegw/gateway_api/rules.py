@@ -57,9 +57,14 @@ class RuleTranslation:
         """Give them; those that cannot even be matched are left out."""
         written = []
         names: set[str] = set()
+        rejected = self.findings.rejected
         for number, rule in enumerate(self.route.spec.get("rules") or ({},)):
             native = self._rule(number, rule)
             if native is None:
+                continue
+            if rejected:
+                # Whatever it is that is wrong, other routes are not to answer what this one would have.
+                written.append({"matches": native["matches"], **_FAILURE})
                 continue
             name = rule.get("name")
             # A number is what rules without a name are called by.
