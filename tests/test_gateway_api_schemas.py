@@ -612,6 +612,8 @@ class CoreKinds(ManifestTestCase):
         self.assert_faults(tls + "data: {tls.crt: eA==, tls.key: '?'}\n", ('tls.key"]', "base64"))
         large = "a" * 600_000
         self.assert_faults(head + f"stringData: {{a: {large}, b: {large}}}\n", ("", "holds 1200000 bytes"))
+        (found,) = self.faults(head + "stringData: {a: 31337}\n")
+        self.assertTrue(str(found).endswith("stringData.a: is a whole number and not text; quote it"), found)
 
     def test_config_map(self) -> None:
         """Texts and bytes have keys of their own."""

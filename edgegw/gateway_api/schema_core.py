@@ -103,7 +103,7 @@ class _Base64(Shape):
     wanted: str = "base64"
 
     def read(self, node: Node, report: Faults) -> Any:
-        text = text_of(node, self, report)
+        text = text_of(node, self, report, secret=True)
         if text is INVALID:
             return INVALID
         try:
@@ -148,7 +148,7 @@ _secret = kind_fields(
     SUBDOMAIN_NAME,
     type=Prop(Text("the type of the Secret", None, 0, 253), "Opaque"),
     data=Prop(MapOf(DATA_KEY, _Base64("stringData"))),
-    stringData=Prop(_TEXTS),
+    stringData=Prop(MapOf(DATA_KEY, Text(secret=True))),
     immutable=Prop(Flag()),
 )
 SECRET: Final = Struct(_secret.fields, (_secret_rules,))

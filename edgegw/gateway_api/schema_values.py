@@ -26,12 +26,14 @@ class Text(Shape):
     :ivar wanted: what it is, for messages.
     :ivar pattern: must match all of it; ``None`` takes any text.
     :ivar max_length: in characters; looked at first, so that patterns meet short texts only.
+    :ivar secret: whether messages must not show it.
     """
 
     wanted: str = "text"
     pattern: str | None = None
     min_length: int = 0
     max_length: int = 1_048_576
+    secret: bool = False
     _compiled: re.Pattern[str] | None = field(init=False)
 
     @_compiled.default
@@ -45,7 +47,7 @@ class Text(Shape):
         )
 
     def read(self, node: Node, report: Faults) -> Any:
-        text = text_of(node, self, report)
+        text = text_of(node, self, report, self.secret)
         if text is INVALID:
             return INVALID
         if len(text) < self.min_length:
@@ -60,12 +62,16 @@ class Text(Shape):
         return text
 
 
-def text_of(node: Node, shape: Shape, report: Faults) -> Any:
-    """Give a node's text if it is text; another single value has to be quoted."""
+def text_of(node: Node, shape: Shape, report: Faults, secret: bool = False) -> Any:
+    """Give a node's text if it is text; another single value has to be quoted.
+
+    :param secret: whether messages must not show it.
+    """
     if not isinstance(node, Scalar) or node.broken or node.type is ScalarType.NULL:
         return shape.mismatch(node, report)
     if node.type is not ScalarType.TEXT:
-        report.fault(node, f"is {node.type.value} and not text", f'quote it: "{node.text[:80]}"')
+        remedy = "quote it" if secret else f'quote it: "{node.text[:80]}"'
+        report.fault(node, f"is {node.type.value} and not text", remedy)
         return INVALID
     return node.text
 
