@@ -184,6 +184,7 @@ class RouteTests(RouteTestCase):
         conditions = self.refused(
             "matches: [{path: {type: PathPrefix, value: /x}}], filters: [{type: Brew}], " + WEB,
             "matches: [{path: {type: RegularExpression, value: '(?=a)'}}], " + WEB,
+            "matches: [{path: {type: RegularExpression, value: '(?=a)'}}, {path: {value: /y}}], " + WEB,
             WEB,
         )
         self.assertEqual(conditions["Accepted"], ("True", "Accepted"))
@@ -192,8 +193,10 @@ class RouteTests(RouteTestCase):
         self.assertTrue(message.startswith("Dropped Rule 0: rules[0].filters[0]: the type Brew"), message)
         self.assertIn("Dropped Rule 1: matches", message)
         (native,) = self.compiled.routes.routes
-        self.assertEqual(len(native["rules"]), 2)
-        self.assertEqual(native["rules"][0]["fixed_response"], {"status": 500})
+        self.assertEqual(
+            [(one["matches"][0]["path"]["value"], one.get("fixed_response")) for one in native["rules"]],
+            [("/x", {"status": 500}), ("/y", {"status": 500}), ("/", None)],
+        )
         self.assertEqual(self.compiled.attached, {"http": 1})
 
     def test_broken_rules_of_routes_that_are_not_accepted(self) -> None:

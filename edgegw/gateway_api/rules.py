@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -54,7 +55,7 @@ class RuleTranslation:
     used: list[Backend] = field(factory=list)
 
     def rules(self) -> list[dict[str, Any]]:
-        """Give them; those that cannot even be matched are left out."""
+        """Give them; matches that cannot be had are left out, and with them rules that have no others."""
         written = []
         names: set[str] = set()
         rejected = self.findings.rejected
@@ -76,13 +77,19 @@ class RuleTranslation:
 
     def _rule(self, number: int, rule: Mapping[str, Any]) -> dict[str, Any] | None:
         matches: list[dict[str, Any]] | None = None
+        read = grpc_matches if self.route.kind == "GRPCRoute" else http_matches
         try:
-            matches = grpc_matches(rule) if self.route.kind == "GRPCRoute" else http_matches(rule)
+            matches = read(rule)
             native = {"matches": matches, **self._treatment(f"rules[{number}].", rule)}
             self._check(native)
         except RuleError as error:
             self.findings.drop(number, error)
-            return None if matches is None else {"matches": matches, **_FAILURE}
+            if matches is None:
+                matches = []
+                for one in rule.get("matches") or ():
+                    with suppress(RuleError):
+                        matches += read({**rule, "matches": [one]})
+            return {"matches": matches, **_FAILURE} if matches else None
         return native
 
     def _treatment(self, place: str, rule: Mapping[str, Any]) -> dict[str, Any]:
