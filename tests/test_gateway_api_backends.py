@@ -388,6 +388,15 @@ class BackendTLSTests(SynchronousTestCase):
         self.compile(policy(targets="{name: gone}"), route_text=route("{name: gone, port: 80}"))
         self.assertEqual(self.conditions()["Accepted"], ("False", "TargetNotFound"))
 
+    def test_target_that_only_the_command_line_knows(self) -> None:
+        """Nobody knows the names of its ports, and it is not spoken with in clear for that."""
+        told = Surroundings(endpoints={("infra", "web"): ("127.0.0.1:8000",)})
+        targets = "{name: web, sectionName: https}"
+        self.compiled = Compiled(GATEWAY, ROUTE, config_map("ca", CA_PEM), policy(targets=targets), surroundings=told)
+        (upstream,) = self.compiled.routes.upstreams
+        self.assertEqual(upstream["tls"], {"hostname": "App.example.com", "ca_certificates": [CA_TEXT]})
+        self.assertEqual(self.conditions()["Accepted"], ("True", "Accepted"))
+
     def test_options(self) -> None:
         """Those of listeners that mean something here; others' are not ours."""
         options = (

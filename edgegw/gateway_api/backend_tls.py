@@ -62,6 +62,11 @@ class BackendTLS:
             claims = self._by_target.get(target)
             if claims:
                 return claims[0].validation
+        whole = (*backend.kind, backend.namespace, backend.name)
+        if self._objects.get(*whole) is None:
+            # Only the command line knows where it is, and nobody the names of its ports: TLS may be on one too many.
+            for claims in self._by_whole.get(whole, {}).values():
+                return claims[0].validation
         return None
 
     def use(self, backend: Backend, gateway: GatewayState) -> None:
@@ -70,7 +75,7 @@ class BackendTLS:
         for target, claims in self._by_whole.get(whole, {}).items():
             port_name = target[4]
             for policy in claims:
-                if port_name in ("", backend.port_name):
+                if port_name in ("", backend.port_name) or self._objects.get(*whole) is None:
                     key = _key(gateway)
                     policy.ancestors[key] = policy.ancestors.get(key, False) or target in policy.wins
                 elif port_name not in self._port_names(whole):
