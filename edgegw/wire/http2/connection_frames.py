@@ -98,6 +98,9 @@ class ConnectionFrames(SendingHalf):
             if opened and change < TINY:
                 # As tiny WINDOW_UPDATEs on all of them would.
                 self._waste(Reason.WINDOW_UPDATES, DRIBBLE * opened)
+            elif change < 0:
+                # Shut and opened again, all streams would be looked at each time.
+                self._waste(Reason.SETTINGS, len(self.streams))
 
     def _apply_own_settings(self) -> None:
         """Hold the peer to our settings, which it has taken."""
