@@ -29,6 +29,7 @@ from tests.gateway import (
     until,
 )
 from tests.http2_client import HTTP2Client
+from tests.http2_upstreams import start_http2_upstream
 from tests.test_proxy_backend import upstream as backend
 from tests.test_proxy_http2 import HTTP2Tests
 
@@ -284,6 +285,37 @@ class FlowTests(HTTP2Tests):
         self.assertIsNone(client.answers[stream].code)
         self.assertEqual(bytes((await client.get()).body), b"enough")
         self.assert_nothing_counted()
+
+    async def test_early_answer_to_a_full_window(self) -> None:
+        """A client that has had to wait, here for an upstream that is not there, may send the rest then."""
+        silent = start_http2_upstream(self, connect_timeout=0.2)
+        silent.silent = True
+        await self.serve(gateway([http_listener()], silent.model))
+        client = await self.connect()
+        stream = client.ask(method="POST", end=False)
+        for _ in range(4):
+            client.send(stream, b"a" * 16_384)
+        self.assertEqual(client.h2.local_flow_control_window(stream), 0)
+        self.assertEqual((await client.answer(stream)).status, 503)
+        await until(lambda: client.h2.local_flow_control_window(stream) > 0, 1)
+        client.send(stream, b"a", end=True)
+        await until(lambda: self.live() == 0)
+        self.assertIsNone(client.answers[stream].code)
+
+    async def test_broken_off_before_the_end(self) -> None:
+        """What waits of a gRPC response that broke off is let go at once, though the request goes on."""
+        upstream = await self.start()
+        upstream.on_data = lambda talk, data: (
+            talk.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n" + b"a" * 80_000)
+        )
+        client = await self.connect()
+        client.reads = lambda stream: False
+        stream = client.ask("/", ("content-type", "application/grpc"), method="POST", end=False)
+        (protocol,) = self.protocols()
+        await until(lambda: protocol.queued > 0)
+        upstream.talks[0].transport.abortConnection()
+        self.assertEqual((await client.answer(stream)).trailers[0], ("grpc-status", "14"))
+        self.assertEqual((protocol.queued, len(protocol.streams)), (0, 1))
 
     async def test_early_answer_without_end(self) -> None:
         """A client that does not send the rest is told that nobody wants it, with no error."""

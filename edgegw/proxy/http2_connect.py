@@ -109,9 +109,15 @@ class ConnectStream(HTTP2Stream):
         else:
             self._held += data
 
+    def _linger(self) -> None:
+        super()._linger()
+        self._held.clear()
+
     def take_trailers(self, fields: object) -> None:
         """Nothing but data may follow (RFC 9113 §8.5)."""
-        if self.protocol is None:
+        if self._lingering:
+            self._end()
+        elif self.protocol is None:
             self._abandon()
             self.cut(ErrorCode.PROTOCOL_ERROR)
         else:

@@ -312,6 +312,9 @@ class RespondingStream:
         RST_STREAM with NO_ERROR would do (RFC 9113 §8.1), but many clients take it for a failure and drop the response,
         or wait for ever to send the rest.  Most of those that see an error stop by themselves.
         """
+        # One that broke off may have left some of it here.
+        self._connection.queued -= self._queued
+        self._queued = 0
         self._queue = None
         self._ending = None
         self._producer = None

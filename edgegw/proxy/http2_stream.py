@@ -203,6 +203,13 @@ class HTTP2Stream(RespondingStream):
         exchange.body(wire, ended)
         self._acknowledge()
 
+    def _linger(self) -> None:
+        """See :class:`RespondingStream`: a client whose window is full may send again, or there would be no rest."""
+        super()._linger()
+        self._early = []
+        self._paused = False
+        self._acknowledge()
+
     def _throw_away(self, size: int, ended: bool) -> None:
         """Take a piece of a request that has been answered."""
         self._lingering -= size
@@ -211,7 +218,6 @@ class HTTP2Stream(RespondingStream):
         elif self._lingering <= 0:
             self._stop_lingering()
         else:
-            self._paused = False
             self._acknowledge()
             self._watch_rest()
 
