@@ -558,6 +558,17 @@ class FloodTests(ServerCase):
                 reason = "header_list"
             self.assertEqual((pieces, self.resets(*pieces)), (pieces, ("ENHANCE_YOUR_CALM", reason)))
 
+    def test_resets_of_what_is_answered(self) -> None:
+        """A client that resets what is answered before it has sent all of it, as those of gRPC do, is no nuisance."""
+        one = server(Limits(max_resets=10, max_useless_frames=10))
+        for stream in range(1, 1001, 2):
+            one.receive(headers(stream, POST, 4))
+            one.send_headers(stream, [(b":status", b"200"), (b"grpc-status", b"7")], True)
+            self.assertEqual(outcome(one, rst_stream(stream, 8)), "StreamReset")
+            one.take_output()
+            one.output_read()
+        self.assertEqual((one.closed, len(one.streams)), (False, 0))
+
     def test_too_many_streams_again_and_again(self) -> None:
         """So are streams past the limit."""
         one = server(Limits(max_concurrent_streams=1))

@@ -23,7 +23,8 @@ class Limits:
     :ivar max_open_heads: bytes of the heads, counted as for :attr:`max_header_list`, of all requests that are open at a
         time, as far as they are larger than 4 KiB.  A request that would be over it is refused, and may be sent again.
     :ivar max_continuations: CONTINUATION frames of a field block, empty ones too.
-    :ivar max_resets: streams that the client resets, or makes the server reset, per :attr:`interval`.
+    :ivar max_resets: streams that the client resets before they are answered to their end, or makes the server reset,
+        per :attr:`interval`.
     :ivar max_useless_frames: frames that ask for nothing, per :attr:`interval`: PING, SETTINGS, PRIORITY, unknown ones,
         empty DATA, tiny or superfluous WINDOW_UPDATE, anything on closed streams.  Two for each frame of DATA or
         HEADERS that was sent are free, and one for each 512 bytes of data: who measures or opens windows while it

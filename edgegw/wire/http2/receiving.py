@@ -300,7 +300,11 @@ class ReceivingHalf(ConnectionFrames):
                 self._gone.reset_by_peer(stream)
             return
         code = int.from_bytes(payload, "big")
-        self._count_refusal(Reason.RESETS)
+        if one.local_ended:
+            # No work is taken back: the peer is answered, and spares both the rest of what it has to say.
+            self._waste(Reason.CLOSED_STREAMS)
+        else:
+            self._count_refusal(Reason.RESETS)
         self._gone.reset_by_peer(stream)
         self._drop(one)
         self._events.append(
