@@ -391,7 +391,18 @@ class RefusalTests(ConnectCase):
         """Whatever is not let through gets 501, and never becomes a request of another kind."""
         await self.start()
         self.assertEqual(await self.status(protocol="connect-udp"), 501)
+        # What gRPC is told of a failure is a success to whoever asks for a tunnel.
+        self.assertEqual(await self.status(("content-type", "application/grpc"), protocol="connect-udp"), 501)
         self.assertEqual(self.upstream.requests, [])
+
+    async def test_trailers(self) -> None:
+        """What comes behind a refusal does not matter, and ends the stream in order."""
+        await self.start()
+        stream = self.client.connect_to("/chat", protocol="connect-udp")
+        self.assertEqual((await self.client.answer(stream)).status, 501)
+        self.client.send_trailers(stream, ("x-a", "b"))
+        await until(lambda: not self.near().streams)
+        self.assertEqual(self.running.metrics.listener("plain").http2_resets, {})
 
     async def test_others_that_are_let_through(self) -> None:
         """A listener may let others through."""

@@ -25,9 +25,9 @@ def grpc_media_type(head: RequestHead | None) -> bytes:
     """Give the media type of a gRPC request, without its parameters; empty for any other.
 
     That is ``application/grpc``, or ``application/grpc+`` and the name of a coding; ``application/grpc-web`` is another
-    protocol, whose clients read HTTP statuses.
+    protocol, whose clients read HTTP statuses.  Nor is it one that asks for a tunnel, which status 200 would be.
     """
-    if head is not None:
+    if head is not None and b"upgrade" not in head.options:
         for name, value, _ in head.fields:
             if name == b"content-type":
                 kind = value.partition(b";")[0].strip(b" \t").lower()
