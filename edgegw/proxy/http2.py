@@ -180,6 +180,7 @@ class HTTP2Connection(SendingConnection):
                 self._drain()
         elif isinstance(event, GoAwayReceived):
             self._state = max(self._state, _DRAINING)
+            self._drained_until = inf
             self._close_if_idle()
         elif isinstance(event, ConnectionFault):
             self._ended(event.reason, event.detail)
