@@ -115,6 +115,10 @@ class EagerWriter:
         """Bytes written that the socket has not taken yet."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen
 
+    def read_less(self) -> None:
+        """Read no more at a time from now on than at first: what comes makes more work than its length tells."""
+        self.read_size = self.LARGEST_READ = EagerWriter.read_size
+
     def doRead(self) -> Why:
         """Read once and give it to the protocol."""
         size = self.read_size

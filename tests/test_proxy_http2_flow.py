@@ -253,6 +253,17 @@ class FlowTests(HTTP2Tests):
             self.assertEqual(gzip.decompress(bytes(found.body)), page)
         self.assertEqual(len(upstream.requests), 3)
 
+    async def test_upload_byte_by_byte(self) -> None:
+        """A body in the smallest of pieces comes whole, and not so much of it is read at a time that others wait."""
+        await self.start()
+        client = await self.connect()
+        stream = client.ask(method="POST", end=False)
+        client.transport.write(b"".join(frame(0, 0, stream, b"%d" % (at % 10)) for at in range(20_000)))
+        client.transport.write(frame(0, 1, stream, b""))
+        self.assertEqual((await client.answer(stream)).status, 200)
+        self.assertEqual(self.upstream.requests[-1].body, b"0123456789" * 2000)
+        self.assertEqual(self.protocols()[0].transport.LARGEST_READ, 16_384)
+
     async def early(self, *fields: tuple[str, str]) -> tuple[HTTP2Client, int]:
         """Give a request of which some has come when its response is complete."""
         upstream = await self.start()

@@ -45,7 +45,20 @@ def facts(event: Event) -> Any:
 
 
 def joined(events: list[Event]) -> list[Any]:
-    return [facts(event) for event in events]
+    """Give what events say; pieces of a stream's body are one with those before, as those that come together are."""
+    told: list[Any] = []
+    bodies: dict[int, list[Any]] = {}
+    for event in events:
+        if isinstance(event, DataReceived):
+            if event.stream in bodies:
+                body = bodies[event.stream]
+                body[2:] = body[2] + event.data, body[3] + event.size, event.ended
+                continue
+            bodies[event.stream] = ["body", event.stream, event.data, event.size, event.ended]
+            told.append(bodies[event.stream])
+        else:
+            told.append(facts(event))
+    return told
 
 
 class PeerTests(SynchronousTestCase):

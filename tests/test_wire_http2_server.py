@@ -558,6 +558,27 @@ class FloodTests(ServerCase):
                 reason = "header_list"
             self.assertEqual((pieces, self.resets(*pieces)), (pieces, ("ENHANCE_YOUR_CALM", reason)))
 
+    def test_small_pieces(self) -> None:
+        """Small pieces of a body that come together are one, in their order, whatever comes between them."""
+        one = server()
+        one.receive(headers(1, POST, 4) + headers(3, POST, 4))
+        large = bytes(1000)
+        pieces = [
+            frame(0, 0, 1, b"a"), frame(0, 0, 3, b"x"), frame(0, 8, 1, b"\x02b\0\0"), frame(0, 0, 1, large),
+            frame(0, 0, 3, b"y"), frame(0, 0, 1, b"c"), frame(0, 1, 1, b"d"), rst_stream(3, 8),
+        ]
+        told = [
+            (event.stream, event.data, event.size, event.ended) if isinstance(event, DataReceived) else event.stream
+            for event in one.receive(b"".join(pieces))  # type: ignore[union-attr]
+        ]
+        self.assertEqual(told, [
+            (1, b"ab", 5, False), (3, b"xy", 2, False), (1, large, 1000, False), (1, b"cd", 2, True), 3,
+        ])
+        self.assertEqual(one.pieces, 3)
+        one.receive(headers(5, POST, 4) + frame(0, 0, 5, b"a"))
+        (event,) = one.receive(frame(0, 0, 5, b"b"))
+        self.assertEqual(event.data, b"b")  # type: ignore[union-attr]
+
     def test_resets_of_what_is_answered(self) -> None:
         """A client that resets what is answered before it has sent all of it, as those of gRPC do, is no nuisance."""
         one = server(Limits(max_resets=10, max_useless_frames=10))

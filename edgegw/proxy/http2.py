@@ -43,6 +43,10 @@ __all__ = ["HTTP2Connection"]
 #: Seconds that a client has to hear that the connection is drained, before streams are no longer taken.
 DRAIN_SECONDS: Final = 2.0
 
+#: Pieces of bodies, too small to be passed on alone, of one read, after which no more is read of a connection at a time
+#: than is worked off in some milliseconds.
+MANY_PIECES: Final = 1000
+
 _DRAIN: Final = b"drained?"
 _ALIVE: Final = b"alive??\0"
 _SERVING, _ANNOUNCED, _DRAINING, _CLOSING = range(4)
@@ -106,6 +110,11 @@ class HTTP2Connection(SendingConnection):
         codec = self.codec
         self._heard = self._receiving = True
         events = codec.receive(data)
+        if codec.pieces:
+            if codec.pieces > MANY_PIECES:
+                # Others are to have their turns meanwhile.
+                self.transport.read_less()
+            codec.pieces = 0
         skip = False
         for at, event in enumerate(events, 1):
             if skip:
