@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable
 from errno import EAGAIN, EWOULDBLOCK
 from math import inf
-from time import monotonic
+from time import monotonic, thread_time
 from typing import Any, Final, Protocol
 
 from twisted.internet import address, main, tcp, unix
@@ -39,6 +39,9 @@ __all__ = [
     "connect_unix",
     "hand_over",
 ]
+
+#: Seconds of CPU that the work on what one read gave may take before the next ones take less.
+LONGEST_TURN: Final = 0.004
 
 #: Why the reactor is to disconnect a transport; ``None`` goes on.
 Why = ConnectionLost | ConnectionDone | None
@@ -135,7 +138,14 @@ class EagerWriter:
             return main.CONNECTION_DONE
         elif size > 16_384 and got < size >> 3:
             self.read_size = size >> 2
+        if size == EagerWriter.read_size:
+            self.protocol.dataReceived(data)  # type: ignore[attr-defined]  # Connection's
+            return None
+        begun = thread_time()
         self.protocol.dataReceived(data)  # type: ignore[attr-defined]  # Connection's
+        if thread_time() - begun > LONGEST_TURN:
+            # Others are to have their turns.
+            self.read_less()
         return None
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from time import thread_time
 from typing import Any
 
 from twisted.internet import protocol
@@ -136,6 +137,27 @@ class WriteTests(ServerCase):
         self.assertIsNone(talk.reason)
         await until(lambda: talk.reason is not None)
         self.assertIsInstance(talk.reason.value, ConnectionLost)
+
+    async def test_reads_that_make_much_work(self) -> None:
+        """Where the work on a large read takes long, the next ones are small: others have their turns in between."""
+        sizes: list[int] = []
+
+        class Slow(Talk):
+            def dataReceived(self, data: bytes) -> None:
+                sizes.append(len(data))
+                end = thread_time() + (1.5 * tcp.LONGEST_TURN if len(data) > 16_384 else 0.0)
+                while thread_time() < end:
+                    pass
+
+        port, client, _ = await self.open(Slow)
+        total = 4_000_000
+        sent = in_thread(client.sendall, b"x" * total)
+        await until(lambda: sum(sizes) == total)
+        await sent
+        large = [number for number, size in enumerate(sizes) if size > 16_384]
+        self.assertEqual(len(large), 1)
+        client.close()
+        await port.idle()
 
     async def test_reads_grow_and_shrink(self) -> None:
         """A peer that sends much is read in larger pieces, and one that no longer does in small ones again."""

@@ -72,8 +72,15 @@ class ChunkedDecoder:
                     self._hold_line(data, at)
                     break
                 at = match.end()
-                self._left = int(match[1], 16)
-                self._state = _IN_DATA if self._left else _IN_TRAILERS
+                left = int(match[1], 16)
+                after = at + left
+                if left and data[after : after + 2] == b"\r\n":
+                    # Here whole: of chunks of a byte each there are tens of thousands in what is read at a time.
+                    pieces.append(data[at:after])
+                    at = after + 2
+                    continue
+                self._left = left
+                self._state = _IN_DATA if left else _IN_TRAILERS
             elif state == _AFTER_DATA:
                 if data[at : at + 2] != b"\r\n":
                     if end - at >= 2 or data[at:end] not in (b"", b"\r"):
