@@ -21,6 +21,7 @@ from h2.exceptions import StreamClosedError
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.python.failure import Failure
@@ -88,6 +89,7 @@ class HTTP2Client(Protocol):
         self.answers_pings = True
         self.settings = False
         self.lost: Failure | None = None
+        self._later: list[IDelayedCall] = []
         self.owed: dict[int, int] = {}
         self._held = b""
 
@@ -147,6 +149,16 @@ class HTTP2Client(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost = reason
+        for call in self._later:
+            if call.active():
+                call.cancel()
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call later, but not on a connection that is lost."""
+        if self.lost is not None:
+            return
+        self._later = [one for one in self._later if one.active()]
+        self._later.append(reactor.callLater(seconds, call))
 
     # --- requests ---
 
@@ -224,7 +236,7 @@ class HTTP2Client(Protocol):
                 self.h2.send_data(stream, piece[:room], end_stream=end and not state[0])
             self.flush()
             if state[0]:
-                reactor.callLater(0.005, send)
+                self.call_later(0.005, send)
 
         send()
         return lambda: state[0]
@@ -242,7 +254,7 @@ class HTTP2Client(Protocol):
                 at += room
             self.flush()
             if at < len(data):
-                reactor.callLater(0.002, send)
+                self.call_later(0.002, send)
 
         send()
 
