@@ -26,7 +26,7 @@ run: $(VENV)/.installed
 	@$(BIN)/edgegw demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m twisted.trial -j3 $(TESTS)
+	$(BIN)/python -m twisted.trial -j4 $(TESTS)
 
 conformance: $(VENV)/.installed-test
 	$(BIN)/python -m tests.conformance --cases $(CASES)
