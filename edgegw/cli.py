@@ -141,9 +141,9 @@ def _started(parser: argparse.ArgumentParser, options: argparse.Namespace) -> An
     from edgegw.observe.logs import StandardOutputLog
     from edgegw.observe.plugin_counters import PluginCounters
     from edgegw.service import CannotStart, GatewayService
-    from edgegw.tap import DEFAULT_CONFIG, config_path
+    from edgegw.tap import DEFAULT_CONFIG, config_paths
 
-    paths = options.config or [path for path in [config_path(None)] if path is not None]
+    paths = config_paths(options.config)
     if not paths:
         parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
     configuration = configuration_of(parser, absolute_paths(paths), options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from edgegw.observe.logs import StandardOutputLog
 from edgegw.observe.plugin_counters import PluginCounters
 from edgegw.service import CannotStart, GatewayService
 
-__all__ = ["DEFAULT_CONFIG", "Options", "config_path", "makeService", "read"]
+__all__ = ["DEFAULT_CONFIG", "Options", "config_paths", "makeService", "read"]
 
 #: What is read when no file is named, if it exists.
 DEFAULT_CONFIG = "/etc/edgegw/edgegw.yaml"
@@ -33,11 +34,11 @@ DEFAULT_CONFIG = "/etc/edgegw/edgegw.yaml"
 _log = Logger(namespace="edgegw.tap")
 
 
-def config_path(given: str | None) -> str | None:
-    """Give the file to read, absolute, because a daemon changes its directory; ``None`` if there is none."""
+def config_paths(given: Sequence[str] | None) -> list[str]:
+    """Give what to read: what was named, else :data:`DEFAULT_CONFIG` if it exists, else nothing."""
     if given:
-        return os.path.abspath(given)
-    return DEFAULT_CONFIG if Path(DEFAULT_CONFIG).exists() else None
+        return list(given)
+    return [DEFAULT_CONFIG] if Path(DEFAULT_CONFIG).exists() else []
 
 
 def read(path: str, counters: PluginCounters | None = None) -> Loaded:
@@ -89,7 +90,7 @@ class Options(_Options):
         :raises UsageError: none was named, or what was given for manifests cannot be understood.
         :raises SystemExit: it has faults, which are on stderr now.
         """
-        paths = self["config"] or [path for path in [config_path(None)] if path is not None]
+        paths = config_paths(self["config"])
         if not paths:
             raise UsageError(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
         try:

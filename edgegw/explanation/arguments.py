@@ -15,7 +15,7 @@ from edgegw.configuration import absolute_paths
 from edgegw.manifest_arguments import add_manifest_arguments, configuration_of
 from edgegw.observe.handshake_entry import visible
 from edgegw.policies.tls_fingerprint import normalise_tls_fingerprint
-from edgegw.tap import DEFAULT_CONFIG, config_path
+from edgegw.tap import DEFAULT_CONFIG, config_paths
 from edgegw.wire.fingerprints import Fingerprints
 
 __all__ = ["parse_arguments"]
@@ -80,7 +80,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--chain and --key are for a client with a certificate: give --cert")
     if options.path is None and (options.method or options.host or options.header):
         parser.error("--method, --host and --header are for a request: give --path")
-    paths = options.config or [path for path in [config_path(None)] if path is not None]
+    paths = config_paths(options.config)
     if not paths:
         parser.error(f"name a configuration with --config; there is no {DEFAULT_CONFIG}")
     if "-" in paths and "-" in (options.cert, *options.chain, options.key):

@@ -12,7 +12,14 @@ from edgegw.gateway_api.schema_core import SUBDOMAIN_NAME, kind_fields
 from edgegw.gateway_api.schema_filters import HTTP_FILTERS, HTTP_METHODS, PATH_CHARACTERS
 from edgegw.gateway_api.schema_parents import PARENT_FIELDS, WEIGHTED_BACKEND, distinct_rule_names, few_matches
 from edgegw.gateway_api.schema_sessions import SESSION_PERSISTENCE
-from edgegw.gateway_api.schema_terms import DURATION, HEADER_NAME, HEADER_VALUE, HOSTNAME, SECTION_NAME, seconds
+from edgegw.gateway_api.schema_terms import (
+    DURATION,
+    HEADER_MATCHES,
+    HEADER_NAME,
+    HOSTNAME,
+    SECTION_NAME,
+    seconds,
+)
 from edgegw.gateway_api.schema_values import Integer, Text, Words
 
 __all__ = ["HTTP_ROUTE"]
@@ -53,18 +60,7 @@ _PATH_MATCH: Final = Struct(
 )
 _MATCH: Final = Struct({
     "path": Prop(_PATH_MATCH, _DEFAULT_PATH),
-    "headers": Prop(
-        ListOf(
-            Struct({
-                "type": Prop(Words(("Exact", "RegularExpression")), "Exact"),
-                "name": Prop(HEADER_NAME, REQUIRED),
-                "value": Prop(HEADER_VALUE, REQUIRED),
-            }),
-            0,
-            16,
-            keys=("name",),
-        )
-    ),
+    "headers": Prop(HEADER_MATCHES),
     "queryParams": Prop(
         ListOf(
             Struct({

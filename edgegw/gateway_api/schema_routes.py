@@ -11,7 +11,7 @@ from edgegw.gateway_api.schema_core import SUBDOMAIN_NAME, kind_fields
 from edgegw.gateway_api.schema_filters import GRPC_FILTERS
 from edgegw.gateway_api.schema_parents import PARENT_FIELDS, WEIGHTED_BACKEND, distinct_rule_names, few_matches
 from edgegw.gateway_api.schema_sessions import SESSION_PERSISTENCE
-from edgegw.gateway_api.schema_terms import HEADER_NAME, HEADER_VALUE, HOSTNAME, SECTION_NAME
+from edgegw.gateway_api.schema_terms import HEADER_MATCHES, HOSTNAME, SECTION_NAME
 from edgegw.gateway_api.schema_values import Text, Words
 
 __all__ = ["GRPC_ROUTE", "TCP_ROUTE", "TCP_ROUTE_V1ALPHA2", "TLS_ROUTE", "TLS_ROUTE_V1ALPHA2"]
@@ -46,18 +46,7 @@ _GRPC_METHOD: Final = Struct(
 )
 _GRPC_MATCH: Final = Struct({
     "method": Prop(_GRPC_METHOD),
-    "headers": Prop(
-        ListOf(
-            Struct({
-                "type": Prop(Words(("Exact", "RegularExpression")), "Exact"),
-                "name": Prop(HEADER_NAME, REQUIRED),
-                "value": Prop(HEADER_VALUE, REQUIRED),
-            }),
-            0,
-            16,
-            keys=("name",),
-        )
-    ),
+    "headers": Prop(HEADER_MATCHES),
 })
 _GRPC_BACKEND: Final = Struct({**WEIGHTED_BACKEND.fields, "filters": Prop(GRPC_FILTERS)}, WEIGHTED_BACKEND.rules)
 _GRPC_RULE: Final = Struct({

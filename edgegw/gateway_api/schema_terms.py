@@ -14,6 +14,7 @@ __all__ = [
     "CONTROLLER_NAME",
     "DURATION",
     "GROUP",
+    "HEADER_MATCHES",
     "HEADER_NAME",
     "HEADER_VALUE",
     "HOSTNAME",
@@ -124,6 +125,20 @@ def backend_reference_fields() -> tuple[dict[str, Prop], tuple[Rule, ...]]:
 
 BACKEND_OBJECT_REFERENCE: Final = Struct(*backend_reference_fields())
 
+
+# --- matches ------------------------------------------------------------------------------------
+
+#: What HTTPRoutes and GRPCRoutes match headers by.
+HEADER_MATCHES: Final = ListOf(
+    Struct({
+        "type": Prop(Words(("Exact", "RegularExpression")), "Exact"),
+        "name": Prop(HEADER_NAME, REQUIRED),
+        "value": Prop(HEADER_VALUE, REQUIRED),
+    }),
+    0,
+    16,
+    keys=("name",),
+)
 
 # --- selectors ----------------------------------------------------------------------------------
 
