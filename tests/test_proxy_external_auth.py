@@ -101,6 +101,12 @@ class ExternalAuthTests(FilterTestCase):
         self.assertEqual((await self.ask(request("*", "OPTIONS"))).status, 403)
         self.assertEqual(len(service.requests), 1)
 
+    async def test_path_that_cannot_be_asked_for(self) -> None:
+        """Clients do not get round the service by what it cannot be asked for, though its failures let them pass."""
+        service = await self.start(reply(), append_path=True, on_failure=OnFailure.ALLOW)
+        self.assertEqual((await self.ask(request("*", "OPTIONS"))).status, 403)
+        self.assertEqual((service.requests, self.upstream.requests), ([], []))
+
     async def test_identity(self) -> None:
         """The facts are those of the client's verified certificate."""
         pki = Authority()

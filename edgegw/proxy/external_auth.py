@@ -54,14 +54,11 @@ class Refused:
     body: bytes = b""
 
 
-def _behind(url: str, target: bytes) -> str:
-    """Put a request's path and query behind a URL.
-
-    :raises HTTPUnavailable: the service could not be asked for just that.
-    """
+def _behind(url: str, target: bytes) -> str | None:
+    """Put a request's path and query behind a URL; ``None`` if the service could not be asked for just that."""
     # What is behind a "#" is not sent, and "*" is no path.
     if not target.startswith(b"/") or not target.isascii() or b"#" in target:
-        raise HTTPUnavailable("what the request asks for cannot be a part of a URL")
+        return None
     return url.rstrip("/") + target.decode("ascii")
 
 
@@ -101,8 +98,11 @@ class AuthService:
         except UnicodeDecodeError:
             # It could not be told what the upstream would be told.
             return Refused(400, Reason.CHECK_REFUSED)
+        url = _behind(model.url, head.target) if model.append_path else model.url
+        if url is None:
+            # That is the client's doing and no failure of the service: on_failure has no say in it.
+            return Refused(model.status, Reason.CHECK_REFUSED)
         try:
-            url = _behind(model.url, head.target) if model.append_path else model.url
             answer = await self._client.request(
                 "GET", url, headers=headers, timeout=model.timeout, limit=MAX_ANSWER
             )
