@@ -403,6 +403,8 @@ class FailureTests(HTTP2Tests):
 
     async def test_goaway_under_load(self) -> None:
         """An upstream that replaces its connections again and again loses no request."""
+        closings: list[IDelayedCall] = []
+
         def script(request: HTTP2Request) -> None:
             talk = request.talk
             if talk.h2.state_machine.state is ConnectionState.CLOSED:
@@ -410,7 +412,7 @@ class FailureTests(HTTP2Tests):
             request.answer(b"ok")
             if len(talk.requests) == 20:
                 talk.go_away()
-                reactor.callLater(0.05, talk.transport.loseConnection)
+                closings.append(reactor.callLater(0.05, talk.transport.loseConnection))
 
         upstream = await self.start(script)
 
@@ -423,6 +425,7 @@ class FailureTests(HTTP2Tests):
         await gatherResults([Deferred.fromCoroutine(ask(one)) for one in clients])
         self.assertGreater(len(upstream.talks), 5)
         self.assertEqual(sum(self.metrics.connect_failures.values()), 0)
+        await until(lambda: not any(call.active() for call in closings))
 
     async def test_reset(self) -> None:
         """A stream that is reset is 502, or cuts the response; the other streams go on."""
